@@ -1,0 +1,44 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := .venv/bin
+SYNCED := .venv/.synced
+
+.PHONY: help setup run test lint fmt protos protos-check promises up down test-compose
+
+help: ## Show what there is to do
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+setup: $(SYNCED) ## Make .venv, and install what the machine lacks
+
+$(SYNCED): uv.lock pyproject.toml $(wildcard */pyproject.toml */*/pyproject.toml) scripts/setup.sh
+	@scripts/setup.sh
+	@touch $@
+
+run: setup ## Run everything in one process, on embedded defaults
+	@$(BIN)/virtlease up
+
+test: setup ## Run the tests: unit, contract, integration, the main job end to end
+	$(BIN)/pytest
+
+lint: setup ## Check style, types, contracts and layering
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code --exclude-path protos/google
+	$(BIN)/yamllint --strict .
+
+fmt: setup ## Put everything in the house style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/buf format --write --exclude-path protos/google
+
+protos: setup ## Generate the Python stubs and the descriptor set
+	scripts/protos.sh
+
+protos-check: setup ## Fail when what is generated is not what is committed
+	@scripts/protos.sh .venv/protos-check
+	@diff -r .venv/protos-check/virtlease clients/python/virtlease \
+	  --exclude=__init__.py --exclude=py.typed --exclude=client --exclude=__pycache__ \
+	  && echo "the stubs are those of the protos"

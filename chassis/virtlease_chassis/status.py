@@ -1,0 +1,122 @@
+"""Domain errors to gRPC statuses and back: the one table, and the google.rpc details that go with it."""
+
+from dataclasses import dataclass, field
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from virtlease_chassis import errors
+
+DOMAIN = "virtlease"
+DETAILS_KEY = "grpc-status-details-bin"
+
+# The nearest class in an error's ancestry decides.
+CODES: dict[type[errors.DomainError], grpc.StatusCode] = {
+    errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Aborted: grpc.StatusCode.ABORTED,
+    errors.OutOfRange: grpc.StatusCode.OUT_OF_RANGE,
+    errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.DomainError: grpc.StatusCode.UNKNOWN,
+}
+
+
+def code_of(error: errors.DomainError) -> grpc.StatusCode:
+    """The status code of a domain error."""
+    return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
+
+
+def to_status(error: errors.DomainError, trace_id: str = "") -> status_pb2.Status:
+    """The google.rpc.Status of a domain error: always with ErrorInfo, and with the details its kind carries."""
+    metadata = {**error.metadata, **({"trace_id": trace_id} if trace_id else {})}
+    details = [_pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))]
+    if error.retry_after is not None:
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(round(error.retry_after * 1000))
+        details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
+    match error:
+        case errors.InvalidArgument():
+            violations = [
+                error_details_pb2.BadRequest.FieldViolation(field=fault.field, description=fault.description)
+                for fault in error.faults
+            ]
+            details.append(_pack(error_details_pb2.BadRequest(field_violations=violations)))
+        case errors.NotFound():
+            details.append(
+                _pack(
+                    error_details_pb2.ResourceInfo(
+                        resource_type=error.resource_type,
+                        resource_name=error.resource_name,
+                        description=error.message,
+                    )
+                )
+            )
+        case errors.ResourceExhausted():
+            violation = error_details_pb2.QuotaFailure.Violation(subject=error.subject, description=error.message)
+            details.append(_pack(error_details_pb2.QuotaFailure(violations=[violation])))
+    return status_pb2.Status(code=code_of(error).value[0], message=error.message, details=details)
+
+
+def internal_status(trace_id: str) -> status_pb2.Status:
+    """The status for a fault of ours: it says nothing of the cause, which is in the log under the trace id."""
+    info = error_details_pb2.ErrorInfo(
+        reason="INTERNAL", domain=DOMAIN, metadata={"trace_id": trace_id} if trace_id else {}
+    )
+    return status_pb2.Status(
+        code=code_pb2.INTERNAL, message="internal error; the service's log has more", details=[_pack(info)]
+    )
+
+
+def _pack(message: error_details_pb2.ErrorInfo | object) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)  # type: ignore[arg-type]
+    return packed
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a caller learns from a failed RPC. `retry_after` is in seconds."""
+
+    code: grpc.StatusCode
+    message: str
+    reason: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    retry_after: float | None = None
+    faults: tuple[errors.FieldFault, ...] = ()
+
+
+def failure_of(error: grpc.aio.AioRpcError) -> Failure:
+    """Decodes what `to_status` made. An error without details, such as one of the transport, has no reason."""
+    status = status_pb2.Status()
+    for key, value in error.trailing_metadata():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            status.ParseFromString(value)
+    return _decode(error.code(), error.details() or "", status)
+
+
+def _decode(code: grpc.StatusCode, message: str, status: status_pb2.Status) -> Failure:
+    info = error_details_pb2.ErrorInfo()
+    retry = error_details_pb2.RetryInfo()
+    bad = error_details_pb2.BadRequest()
+    retry_after = None
+    for detail in status.details:
+        detail.Unpack(info)
+        detail.Unpack(bad)
+        if detail.Unpack(retry):
+            retry_after = retry.retry_delay.ToMilliseconds() / 1000
+    return Failure(
+        code=code,
+        message=message,
+        reason=info.reason,
+        metadata=dict(info.metadata),
+        retry_after=retry_after,
+        faults=tuple(errors.FieldFault(v.field, v.description) for v in bad.field_violations),
+    )

@@ -1,0 +1,60 @@
+"""Calls to the services."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+
+from virtlease_chassis.identity import Principal
+from virtlease_gateway.contracts import RpcTool
+from virtlease_gateway.users import Introduction
+
+
+class Backend:
+    """Calls one RPC, with a deadline, in the name of a user, as a span of the trace."""
+
+    def __init__(
+        self,
+        tool: RpcTool,
+        channel: grpc.aio.Channel,
+        introduction: Introduction,
+        tracer: trace.Tracer,
+        timeout: float,
+    ) -> None:
+        """`timeout` in seconds holds for each call."""
+        self._name = tool.path.removeprefix("/")
+        self._introduction = introduction
+        self._tracer = tracer
+        self._timeout = timeout
+        method = tool.method
+        open_call = channel.unary_stream if method.server_streaming else channel.unary_unary
+        self._call: Callable[..., Any] = open_call(
+            tool.path,
+            request_serializer=GetMessageClass(method.input_type).SerializeToString,
+            response_deserializer=GetMessageClass(method.output_type).FromString,
+        )
+
+    async def answer(self, request: Message, user: Principal) -> Message:
+        """The response. Raises grpc.aio.AioRpcError."""
+        with self._span():
+            response: Message = await self._call(
+                request, metadata=self._introduction.metadata(user), timeout=self._timeout
+            )
+            return response
+
+    async def stream(self, request: Message, user: Principal) -> AsyncIterator[Message]:
+        """The responses of a streaming RPC. Raises grpc.aio.AioRpcError."""
+        with self._span():
+            async for response in self._call(
+                request, metadata=self._introduction.metadata(user), timeout=self._timeout
+            ):
+                yield response
+
+    def _span(self) -> AbstractContextManager[trace.Span]:
+        attributes = {"rpc.system.name": "grpc", "rpc.method": self._name}
+        return self._tracer.start_as_current_span(self._name, kind=SpanKind.CLIENT, attributes=attributes)

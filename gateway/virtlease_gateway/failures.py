@@ -1,0 +1,116 @@
+"""What a tool caller is told when a call fails: what happened, whether a retry helps, and what to do next."""
+
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from fastmcp.tools import ToolResult
+
+from virtlease_chassis.status import Failure, failure_of
+from virtlease_gateway.translate import BadArguments
+
+# Codes after which the same call can succeed.
+_RETRYABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED})
+
+# What to do about a reason, and the tools that it speaks of: a hint is given only where they are offered.
+_HINTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "SESSION_EXPIRED": ("Call create_session and go on with the session_id it returns.", ("create_session",)),
+    "SESSION_ENDED": ("Call create_session and go on with the session_id it returns.", ("create_session",)),
+    "SESSION_NOT_FOUND": (
+        "Call list_sessions to see your sessions, or create_session for a new one.",
+        ("list_sessions", "create_session"),
+    ),
+    "SESSION_CONFLICT": ("Read the session again with get_session, then repeat the change.", ("get_session",)),
+    "VM_NOT_FOUND": ("Call list_vms to see which VMs there are.", ("list_vms",)),
+    "VM_AMBIGUOUS": ("Give the VM as hypervisor/name.", ()),
+    "HYPERVISOR_NOT_FOUND": ("Call list_hypervisors to see which there are.", ("list_hypervisors",)),
+    "HYPERVISOR_UNAVAILABLE": ("Call list_hypervisors to see its health; try again later.", ("list_hypervisors",)),
+    "ALREADY_IN_STATE": ("There is nothing left to do.", ()),
+    "WRONG_STATE": ("Bring the VM into a state that the message names, then repeat the call.", ()),
+    "STATE_MISMATCH": ("Read the VM with get_vm and decide anew.", ("get_vm",)),
+    "OUTCOME_UNKNOWN": ("Read the VM with get_vm to see whether the call had its effect.", ("get_vm",)),
+    "ACQUIRE_TIMEOUT": ("All connections are in use. Try again later.", ()),
+    "LEASE_EXPIRED": ("Call acquire_lease for another lease, or leave lease_id out.", ("acquire_lease",)),
+    "LEASE_RELEASED": ("Call acquire_lease for another lease, or leave lease_id out.", ("acquire_lease",)),
+    "LEASE_NOT_FOUND": ("Call acquire_lease for a lease, or leave lease_id out.", ("acquire_lease",)),
+    "LEASE_LOST": ("Call acquire_lease for another lease, or leave lease_id out.", ("acquire_lease",)),
+    "INVALID_ARGUMENTS": ("Correct the arguments that the message names.", ()),
+    "UNSUPPORTED_BY_HYPERVISOR": ("This hypervisor cannot do it; do not try again.", ()),
+}
+
+
+@dataclass(eq=False)
+class ToolFailure(Exception):
+    """A failed tool call. `retry_after` is in seconds."""
+
+    code: str
+    reason: str
+    message: str
+    retryable: bool = False
+    retry_after: float | None = None
+
+    def to_result(self, trace_id: str, tools: Container[str]) -> ToolResult:
+        """The error as a tool result: in words, and as structured content."""
+        hint = self._hint(tools)
+        structured: dict[str, Any] = {
+            "code": self.code,
+            "reason": self.reason,
+            "message": self.message,
+            "retryable": self.retryable,
+        }
+        if self.retry_after is not None:
+            structured["retry_after_seconds"] = self.retry_after
+        if hint:
+            structured["hint"] = hint
+        if trace_id:
+            structured["trace_id"] = trace_id
+        return ToolResult(content=self._text(hint, trace_id), structured_content={"error": structured}, is_error=True)
+
+    def _hint(self, tools: Container[str]) -> str:
+        hint, needs = _HINTS.get(self.reason, ("", ()))
+        return hint if all(tool in tools for tool in needs) else ""
+
+    def _text(self, hint: str, trace_id: str) -> str:
+        lines = [f"{self.reason or self.code}: {self.message}"]
+        if self.retryable:
+            after = f" after {self.retry_after:g} s" if self.retry_after else ""
+            lines.append(f"The same call may succeed{after}.")
+        if hint:
+            lines.append(hint)
+        if trace_id:
+            lines.append(f"trace id: {trace_id}")
+        return "\n".join(lines)
+
+
+def bad_arguments(error: BadArguments) -> ToolFailure:
+    """For arguments that do not fit the tool."""
+    return ToolFailure("INVALID_ARGUMENT", "INVALID_ARGUMENTS", str(error))
+
+
+def rpc_failure(error: grpc.aio.AioRpcError) -> ToolFailure:
+    """For a call that a service refused, or that never reached one."""
+    failure = failure_of(error)
+    return ToolFailure(
+        code=failure.code.name,
+        reason=failure.reason or failure.code.name,
+        message=_message(failure),
+        retryable=failure.code in _RETRYABLE,
+        retry_after=failure.retry_after,
+    )
+
+
+def _message(failure: Failure) -> str:
+    """The service's words; but the transport's own name addresses, and an internal error has nothing to say."""
+    if failure.reason and failure.code is not grpc.StatusCode.INTERNAL:
+        return failure.message
+    match failure.code:
+        case grpc.StatusCode.UNAVAILABLE:
+            return "the service cannot be reached"
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return "the service did not answer in time; whether the call had its effect is not known"
+        case grpc.StatusCode.CANCELLED:
+            return "the call was cancelled"
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return "the message is too large"
+    return "the service failed; its log has more under the trace id"

@@ -1,0 +1,79 @@
+"""Serving MCP over streamable HTTP."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import uvicorn
+from fastmcp import FastMCP
+
+from virtlease_chassis.address import Address
+from virtlease_chassis.settings import SettingsError
+from virtlease_gateway.settings import GatewaySettings
+
+PATH = "/mcp"
+
+
+@contextlib.asynccontextmanager
+async def serve_http(server: FastMCP, settings: GatewaySettings, drain_timeout: float) -> AsyncIterator[Address]:
+    """Serves until the context is left; then answers what was accepted, for at most `drain_timeout` seconds.
+
+    Yields the address. Raises SettingsError that names the setting when the address cannot be had.
+    """
+    listener = _listen(settings)
+    host, port = listener.getsockname()[:2]
+    app = server.http_app(
+        path=PATH, host_origin_protection=True, allowed_hosts=[settings.address.host, *settings.allowed_hosts]
+    )
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=max(1, round(drain_timeout)),
+        lifespan="on",
+    )
+    runner = _Uvicorn(config)
+    async with _running(runner, listener):
+        yield Address(host=str(host), port=int(port))
+
+
+class _Uvicorn(uvicorn.Server):
+    """A server that leaves signals to the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _running(runner: uvicorn.Server, listener: socket.socket) -> AsyncIterator[None]:
+    serving = asyncio.create_task(runner.serve(sockets=[listener]))
+    try:
+        while not runner.started:
+            if serving.done():
+                serving.result()
+                raise RuntimeError("the HTTP server stopped at its start")
+            await asyncio.sleep(0.01)
+        yield
+    finally:
+        runner.should_exit = True
+        await serving
+
+
+def _listen(settings: GatewaySettings) -> socket.socket:
+    address = settings.address
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address.host, address.port))
+    except OSError as error:
+        listener.close()
+        setting = settings.env_name("address")
+        raise SettingsError(
+            [f"{setting}: cannot listen on {address}: {error.strerror}; set {setting} to another address"]
+        ) from error
+    listener.setblocking(False)
+    return listener

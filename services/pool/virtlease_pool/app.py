@@ -1,0 +1,106 @@
+"""The composition root: opens everything in order, and closes it in reverse."""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from virtlease.pool.v1 import pool_service_pb2, vm_service_pb2
+from virtlease.tool.v1 import tool_pb2
+from virtlease_chassis.clock import SystemClock
+from virtlease_chassis.identity import Authenticator
+from virtlease_chassis.process import Process
+from virtlease_chassis.rpc import GrpcServer, Listen, Service
+from virtlease_pool.acquire import Acquire
+from virtlease_pool.driver import LibvirtDriver
+from virtlease_pool.errors import OutcomeUnknown
+from virtlease_pool.hypervisors import open_hypervisors
+from virtlease_pool.leases import LeaseTable
+from virtlease_pool.once import Once
+from virtlease_pool.pool_servicer import PoolServicer
+from virtlease_pool.settings import PoolSettings
+from virtlease_pool.vm_calls import VmCalls
+from virtlease_pool.vm_servicer import VmServicer
+
+POOL_SERVICE = pool_service_pb2.DESCRIPTOR.services_by_name["PoolService"]
+VM_SERVICE = vm_service_pb2.DESCRIPTOR.services_by_name["VmService"]
+
+# The scopes of RPCs that are no tools, and so have no option that says it.
+_SCOPES = {
+    "HoldLeases": "pool:lease",
+    "ListLeases": "pool:read",
+    "WatchPool": "pool:operate",
+    "KillLease": "pool:operate",
+    "Pause": "pool:operate",
+    "Resume": "pool:operate",
+    "Drain": "pool:operate",
+    "Recycle": "pool:operate",
+    "GetVmXml": "vm:read",
+    "GetVmStats": "vm:read",
+    "GetVmScreenshot": "vm:read",
+    "WatchVms": "vm:read",
+    "PlanVmChange": "vm:read",
+    "ListSnapshots": "vm:read",
+    "CreateSnapshot": "vm:write",
+    "ResetVm": "vm:destroy",
+    "RevertSnapshot": "vm:destroy",
+    "DeleteSnapshot": "vm:destroy",
+}
+log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def pool_service(
+    process: Process, authenticator: Authenticator, extra: tuple[Listen, ...] = (), *, on_network: bool = True
+) -> AsyncIterator[GrpcServer]:
+    """A running pool service; it is drained when the context is left.
+
+    It listens on its own address if `on_network`, and on `extra` ones.
+    """
+    settings = process.settings[PoolSettings]
+    listens = list(extra)
+    if on_network:
+        process.common.check_exposed(settings.address, settings.env_name("address"))
+        listens.insert(0, Listen(settings.address, settings.env_name("address")))
+    clock = SystemClock()
+    tracer = process.telemetry.tracer("pool")
+    async with contextlib.AsyncExitStack() as stack:
+        hypervisors = await stack.enter_async_context(
+            open_hypervisors(settings.hypervisors(), LibvirtDriver(), settings.policy, clock)
+        )
+        leases = LeaseTable(clock)
+        stack.callback(leases.release_all)
+        once = Once(clock, keep=lambda error: isinstance(error, OutcomeUnknown))
+        acquire = Acquire(hypervisors, leases, settings.acquire_timeout)
+        vm_calls = VmCalls(hypervisors, leases, acquire, once, tracer)
+        pool_servicer = PoolServicer(hypervisors, leases, acquire, once, clock, settings.lease_ttl)
+        vm_servicer = VmServicer(VM_SERVICE, vm_calls, hypervisors)
+        server = GrpcServer(
+            [
+                Service(POOL_SERVICE, pool_servicer, _scopes(POOL_SERVICE)),
+                Service(VM_SERVICE, vm_servicer, _scopes(VM_SERVICE)),
+            ],
+            settings=process.common,
+            authenticator=authenticator,
+            tracer=tracer,
+            meter=process.telemetry.meter,
+        )
+        await server.start(listens)
+        stack.push_async_callback(server.drain, process.common.drain_timeout)
+        log.info("pool service on %s", ", ".join(map(str, server.addresses)))
+        yield server
+
+
+async def serve(process: Process) -> None:
+    """Runs the pool service alone until it is told to stop."""
+    async with pool_service(process, Authenticator(process.common.identity_file)):
+        await process.stop.wait()
+
+
+def _scopes(service: ServiceDescriptor) -> dict[str, str]:
+    """The scope of each method."""
+    return {
+        method.name: method.GetOptions().Extensions[tool_pb2.tool].scope or _SCOPES[method.name]
+        for method in service.methods
+    }

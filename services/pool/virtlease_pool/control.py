@@ -1,0 +1,81 @@
+"""The control connection: one to each hypervisor, beside the pool, open for as long as the service runs.
+
+It tells whether the hypervisor is there, and it keeps the state of libvirt's test driver, which is thrown away when
+the last connection to it closes. Callers never get it.
+"""
+
+import asyncio
+import logging
+import random
+
+from virtlease_chassis.clock import Clock
+from virtlease_chassis.errors import DomainError
+from virtlease_pool.model import Health, HostFacts, HypervisorConfig
+from virtlease_pool.ports import Connection, Driver
+
+log = logging.getLogger(__name__)
+
+_CHECK_SECONDS = 5.0
+_ANSWER_SECONDS = 5.0
+_FIRST_RETRY_SECONDS = 0.5
+_LAST_RETRY_SECONDS = 30.0
+
+
+class Control:
+    """Keeps one connection open, and knows what came of it."""
+
+    def __init__(self, config: HypervisorConfig, driver: Driver, clock: Clock) -> None:
+        self._config = config
+        self._driver = driver
+        self._clock = clock
+        self._connection: Connection | None = None
+        self.health = Health.UNKNOWN
+        self.reason = ""
+        self.checked_at = 0
+        """The wall clock in ms."""
+        self.facts: HostFacts | None = None
+        self.tried = asyncio.Event()
+        """Set once the first attempt to connect has succeeded or failed."""
+
+    async def run(self) -> None:
+        """Connects, checks, and connects anew when that fails. Runs until it is cancelled."""
+        retry = _FIRST_RETRY_SECONDS
+        while True:
+            try:
+                await self._watch()
+            except DomainError as error:
+                self._found(Health.DOWN, error.message)
+            self.tried.set()
+            # Jitter, so that many services do not come back to a hypervisor in the same moment.
+            await asyncio.sleep(retry * random.uniform(0.5, 1.0))
+            retry = _FIRST_RETRY_SECONDS if self.health is Health.UP else min(retry * 2, _LAST_RETRY_SECONDS)
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _watch(self) -> None:
+        """Connects, and returns when the connection no longer answers. Raises DomainError when it cannot connect."""
+        connection = self._connection = await self._driver.open(self._config)
+        self.facts = await connection.run(self._driver.facts)
+        self._found(Health.UP, "")
+        self.tried.set()
+        while True:
+            await asyncio.sleep(_CHECK_SECONDS)
+            try:
+                answered = await asyncio.wait_for(connection.alive(), _ANSWER_SECONDS)
+            except TimeoutError:
+                answered = False
+            if not answered:
+                break
+            self._found(Health.UP, "")
+        self._found(Health.DOWN, "the connection was lost")
+        await connection.close()
+
+    def _found(self, health: Health, reason: str) -> None:
+        self.checked_at = self._clock.wall()
+        if health is not self.health:
+            level = logging.WARNING if health is Health.DOWN else logging.INFO
+            log.log(level, "hypervisor %s is %s%s", self._config.name, health.value, f": {reason}" if reason else "")
+        self.health, self.reason = health, reason

@@ -1,0 +1,89 @@
+"""Between messages and the model of leases, pools and hypervisors."""
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from virtlease.pool.v1 import hypervisor_pb2, lease_pb2
+from virtlease_pool.core import Stats
+from virtlease_pool.hypervisors import Hypervisor
+from virtlease_pool.leases import Lease
+from virtlease_pool.model import Health
+
+_HEALTH = {
+    Health.UNKNOWN: hypervisor_pb2.HYPERVISOR_HEALTH_UNSPECIFIED,
+    Health.UP: hypervisor_pb2.HYPERVISOR_HEALTH_UP,
+    Health.DOWN: hypervisor_pb2.HYPERVISOR_HEALTH_DOWN,
+}
+
+
+def timestamp(milliseconds: int) -> Timestamp:
+    """A moment on the wall clock."""
+    return Timestamp(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)
+
+
+def duration(seconds: float) -> Duration:
+    """A length of time."""
+    result = Duration()
+    result.FromMilliseconds(round(seconds * 1000))
+    return result
+
+
+def seconds(value: Duration) -> float:
+    """A length of time in seconds."""
+    return value.seconds + value.nanos / 1e9
+
+
+def to_lease(lease: Lease, now: int) -> lease_pb2.Lease:
+    """A lease as its holder sees it. `now` is the wall clock in ms."""
+    return lease_pb2.Lease(
+        lease_id=lease.lease_id,
+        lease_ref=lease.ref,
+        hypervisor=lease.terms.hypervisor,
+        vm_id=lease.terms.vm_id,
+        ttl=duration(lease.ttl),
+        acquire_time=timestamp(lease.acquired_at),
+        expire_time=timestamp(now + round(lease.seconds_left * 1000)),
+    )
+
+
+def to_hypervisor(hypervisor: Hypervisor) -> hypervisor_pb2.Hypervisor:
+    """A hypervisor as everybody sees it."""
+    config, control = hypervisor.config, hypervisor.control
+    message = hypervisor_pb2.Hypervisor(
+        name=config.name,
+        uri=config.uri,
+        labels=config.labels,
+        health=_HEALTH[control.health],
+        health_reason=control.reason,
+        mode=hypervisor_pb2.POOL_MODE_ACTIVE,
+        max_size=config.max_size,
+        max_in_flight=config.max_in_flight,
+    )
+    if control.checked_at:
+        message.check_time.CopyFrom(timestamp(control.checked_at))
+    if facts := control.facts:
+        message.driver = facts.driver
+        message.hostname = facts.hostname
+        message.libvirt_version = facts.libvirt_version
+        message.hypervisor_version = facts.hypervisor_version
+    return message
+
+
+def to_pool_stats(hypervisor: Hypervisor, stats: Stats) -> hypervisor_pb2.PoolStats:
+    """The figures of one pool."""
+    return hypervisor_pb2.PoolStats(
+        hypervisor=hypervisor.name,
+        mode=hypervisor_pb2.POOL_MODE_ACTIVE,
+        max_size=hypervisor.config.max_size,
+        idle=stats.idle,
+        leased=stats.leased,
+        reserved=stats.reserved,
+        closing=stats.closing,
+        waiting=stats.waiting,
+        oldest_wait=duration(stats.oldest_wait),
+        acquired=stats.acquired,
+        timeouts=stats.timeouts,
+        opened=stats.opened,
+        closed=stats.closed,
+        connect_failures=stats.connect_failures,
+    )

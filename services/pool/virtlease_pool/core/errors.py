@@ -1,0 +1,35 @@
+"""What a caller of a pool can be told."""
+
+from virtlease_chassis.errors import DeadlineExceeded, ResourceExhausted, Unavailable
+
+
+class AcquireTimeout(DeadlineExceeded):
+    """Raised when the time was up before there was a connection; names the phase in which it was spent."""
+
+    reason = "ACQUIRE_TIMEOUT"
+
+    def __init__(self, pool: str, phase: str, seconds: float) -> None:
+        what = {"wait": "waiting for a free connection", "connect": "connecting", "validate": "checking a connection"}
+        super().__init__(
+            f"no connection to {pool} within {seconds:g} s, spent {what[phase]}",
+            metadata={"pool": pool, "phase": phase},
+            retry_after=1,
+        )
+
+
+class TooManyWaiting(ResourceExhausted):
+    """Raised instead of letting the queue grow without bound."""
+
+    reason = "TOO_MANY_WAITING"
+
+    def __init__(self, pool: str, waiting: int) -> None:
+        super().__init__(f"{waiting} callers already wait for a connection to {pool}", subject=pool, retry_after=1)
+
+
+class PoolClosed(Unavailable):
+    """Raised when the pool is shutting down."""
+
+    reason = "POOL_CLOSED"
+
+    def __init__(self, pool: str) -> None:
+        super().__init__(f"connections to {pool} are no longer handed out here", retry_after=0.1)

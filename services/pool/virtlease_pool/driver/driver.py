@@ -1,0 +1,26 @@
+"""Opens connections to hypervisors through libvirt."""
+
+import libvirt
+
+from virtlease_pool.driver import events
+from virtlease_pool.driver.connection import LibvirtConnection
+from virtlease_pool.driver.version import version
+from virtlease_pool.model import HostFacts, HypervisorConfig
+
+
+class LibvirtDriver:
+    """See `ports.Driver`."""
+
+    def __init__(self) -> None:
+        events.start()
+
+    async def open(self, config: HypervisorConfig) -> LibvirtConnection:
+        return await LibvirtConnection.open(config)
+
+    def facts(self, handle: libvirt.virConnect) -> HostFacts:
+        return HostFacts(
+            driver=handle.getType(),
+            hostname=handle.getHostname(),
+            libvirt_version=version(handle.getLibVersion()),
+            hypervisor_version=version(handle.getVersion()),
+        )

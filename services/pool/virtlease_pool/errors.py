@@ -1,0 +1,192 @@
+"""What can go wrong with hypervisors, leases and VMs."""
+
+from virtlease_chassis.errors import (
+    Aborted,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+    Unimplemented,
+)
+
+
+class HypervisorNotFound(NotFound):
+    """Raised for a hypervisor that is not configured."""
+
+    reason = "HYPERVISOR_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no hypervisor {name!r}", resource_type="hypervisor", resource_name=name)
+
+
+class HypervisorUnavailable(Unavailable):
+    """Raised when a hypervisor cannot be reached, or the connection to it broke."""
+
+    reason = "HYPERVISOR_UNAVAILABLE"
+
+    def __init__(self, name: str, cause: str) -> None:
+        super().__init__(
+            f"the hypervisor {name!r} cannot be reached: {cause}", metadata={"hypervisor": name}, retry_after=2
+        )
+
+
+class ConnectionBroke(HypervisorUnavailable):
+    """Raised when the connection to a hypervisor broke under a call."""
+
+
+class VmNotFound(NotFound):
+    """Raised for a VM that is not there."""
+
+    reason = "VM_NOT_FOUND"
+
+    def __init__(self, vm_id: str) -> None:
+        super().__init__(f"there is no VM {vm_id!r}", resource_type="vm", resource_name=vm_id)
+
+
+class VmAmbiguous(FailedPrecondition):
+    """Raised for a bare name that stands for several VMs, or could."""
+
+    reason = "VM_AMBIGUOUS"
+
+    def __init__(self, name: str, message: str, candidates: list[str]) -> None:
+        super().__init__(message, metadata={"name": name, "candidates": " ".join(candidates)})
+
+
+class AlreadyInState(FailedPrecondition):
+    """Raised when the VM is already in the state that a command leads to."""
+
+    reason = "ALREADY_IN_STATE"
+
+    def __init__(self, vm_id: str, state: str) -> None:
+        super().__init__(f"the VM {vm_id!r} is already {state}", metadata={"vm_id": vm_id, "state": state})
+
+
+class WrongState(FailedPrecondition):
+    """Raised when a command cannot act on a VM in this state."""
+
+    reason = "WRONG_STATE"
+
+    def __init__(self, vm_id: str, state: str, needed: str) -> None:
+        super().__init__(
+            f"the VM {vm_id!r} is {state}; it has to be {needed}",
+            metadata={"vm_id": vm_id, "state": state, "needed": needed},
+        )
+
+
+class StateMismatch(FailedPrecondition):
+    """Raised when `if_state` does not hold."""
+
+    reason = "STATE_MISMATCH"
+
+    def __init__(self, vm_id: str, state: str, expected: str) -> None:
+        super().__init__(
+            f"the VM {vm_id!r} is {state}, not {expected}",
+            metadata={"vm_id": vm_id, "state": state, "expected": expected},
+        )
+
+
+class UnsupportedByHypervisor(Unimplemented):
+    """Raised when the hypervisor's driver cannot do what was asked."""
+
+    reason = "UNSUPPORTED_BY_HYPERVISOR"
+
+
+class OperationRefused(FailedPrecondition):
+    """Raised when the hypervisor says that what was asked is not possible now."""
+
+    reason = "OPERATION_REFUSED"
+
+
+class AccessDenied(PermissionDenied):
+    """Raised when the hypervisor does not let this service do what was asked."""
+
+    reason = "HYPERVISOR_ACCESS_DENIED"
+
+
+class HypervisorBusy(Unavailable):
+    """Raised when another operation on the VM has to end first."""
+
+    reason = "VM_BUSY"
+
+
+class HypervisorError(FailedPrecondition):
+    """Raised for what a hypervisor reports that has no better name; its own words are in the message."""
+
+    reason = "HYPERVISOR_ERROR"
+
+
+class LeaseNotFound(NotFound):
+    """Raised for a lease that never was, or that is somebody else's: the two must look the same."""
+
+    reason = "LEASE_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("there is no such lease", resource_type="lease", resource_name="")
+
+
+class LeaseExpired(NotFound):
+    """Raised for a lease that was not renewed in time."""
+
+    reason = "LEASE_EXPIRED"
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"the lease {ref} has expired", resource_type="lease", resource_name=ref)
+
+
+class LeaseReleased(NotFound):
+    """Raised for a lease that was given back."""
+
+    reason = "LEASE_RELEASED"
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"the lease {ref} was released", resource_type="lease", resource_name=ref)
+
+
+class LeaseLost(Aborted):
+    """Raised for a lease whose replica is gone, and the connection with it."""
+
+    reason = "LEASE_LOST"
+
+    def __init__(self) -> None:
+        super().__init__("the replica that held the lease is gone; acquire another lease")
+
+
+class LeaseBusy(ResourceExhausted):
+    """Raised when too many calls already wait on one lease."""
+
+    reason = "LEASE_BUSY"
+
+    def __init__(self, ref: str, most: int) -> None:
+        super().__init__(f"{most} calls already wait on the lease {ref}", subject=ref, retry_after=1)
+
+
+class WrongHypervisor(InvalidArgument):
+    """Raised when a lease leads elsewhere than a call is meant for."""
+
+    reason = "LEASE_OF_ANOTHER_HYPERVISOR"
+
+    def __init__(self, lease_hypervisor: str, wanted: str) -> None:
+        super().__init__("lease_id", f"leads to {lease_hypervisor!r}, not to {wanted!r}")
+
+
+class RequestIdReused(InvalidArgument):
+    """Raised when a request id comes again with another request."""
+
+    reason = "REQUEST_ID_REUSED"
+
+    def __init__(self) -> None:
+        super().__init__("request_id", "was used with a different request")
+
+
+class OutcomeUnknown(Aborted):
+    """Raised when the connection broke while a writing call ran: it may have had its effect."""
+
+    reason = "OUTCOME_UNKNOWN"
+
+    def __init__(self, hypervisor: str) -> None:
+        super().__init__(
+            f"the connection to {hypervisor!r} broke during the call; read the VM to see what came of it",
+            metadata={"hypervisor": hypervisor},
+        )

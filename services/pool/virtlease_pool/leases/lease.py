@@ -1,0 +1,91 @@
+"""One lease."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from virtlease_pool.core import Loan
+from virtlease_pool.errors import LeaseBusy
+from virtlease_pool.ports import Connection
+
+T = TypeVar("T")
+
+MOST_WAITING = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a lease was asked for. Times are in seconds."""
+
+    owner: str
+    hypervisor: str
+    vm_id: str
+    ttl: float
+    holder_id: str
+    purpose: str = ""
+
+
+class Lease:
+    """A connection that belongs to a holder until it is given back or not renewed in time.
+
+    Calls on it run one after the other, in order of arrival. A call counts as use for as long as somebody waits for it.
+    """
+
+    def __init__(self, lease_id: str, ref: str, terms: Terms, loan: Loan[Connection], acquired_at: int) -> None:
+        """`acquired_at` is the wall clock in ms."""
+        self.lease_id = lease_id
+        self.ref = ref
+        self.terms = terms
+        self.acquired_at = acquired_at
+        self.ttl = terms.ttl
+        self.deadline = 0.0
+        """On the clock of the event loop, in seconds."""
+        self._loan = loan
+        self._turn = asyncio.Lock()
+        self._calls = 0
+        self.over: Exception | None = None
+        """What calls are told once the lease has ended."""
+        self.touch()
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody waits for a call on it."""
+        return self._calls > 0
+
+    @property
+    def seconds_left(self) -> float:
+        return self.deadline - asyncio.get_running_loop().time()
+
+    def touch(self) -> None:
+        """Starts the time to live anew."""
+        self.deadline = asyncio.get_running_loop().time() + self.ttl
+
+    def renew(self, ttl: float | None) -> None:
+        """Starts the time to live anew, with another one if it is given in seconds."""
+        if ttl is not None:
+            self.ttl = ttl
+        self.touch()
+
+    async def run(self, call: Callable[[Any], T]) -> T:
+        """Runs a call on the connection when its turn has come.
+
+        Raises LeaseBusy, or what the lease ended with while the call waited.
+        """
+        if self._calls > MOST_WAITING:
+            raise LeaseBusy(self.ref, MOST_WAITING)
+        self._calls += 1
+        try:
+            async with self._turn:
+                if self.over is not None:
+                    raise self.over.with_traceback(None)  # else it grows with every call that is told
+                return await self._loan.connection.run(call)
+        finally:
+            self._calls -= 1
+            if self.over is None:
+                self.touch()
+
+    def end(self, error: Exception, discard: str) -> None:
+        """Refuses all further calls with the error and gives the connection back, to be closed with a reason."""
+        self.over = error
+        self._loan.give_back(discard)

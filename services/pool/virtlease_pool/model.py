@@ -1,0 +1,62 @@
+"""Hypervisors and VMs, as plain values."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class HypervisorConfig:
+    """A hypervisor as the operator describes it."""
+
+    name: str
+    uri: str
+    max_size: int = 8
+    max_in_flight: int = 8
+    auth_file: Path | None = None
+    pki_path: Path | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Health(Enum):
+    """Whether a hypervisor can be worked with."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What a hypervisor says of itself when a connection to it is made."""
+
+    driver: str
+    hostname: str
+    libvirt_version: str
+    hypervisor_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class VmRef:
+    """A VM as a caller names it: its name or UUID on a hypervisor, which is empty in a bare name."""
+
+    hypervisor: str
+    name: str
+
+    @classmethod
+    def parse(cls, vm_id: str) -> "VmRef":
+        """Reads `hypervisor/name`, `hypervisor/uuid` or a bare `name`."""
+        hypervisor, slash, name = vm_id.partition("/")
+        return cls(hypervisor, name) if slash else cls("", vm_id)
+
+    @property
+    def is_uuid(self) -> bool:
+        """Whether the name has the form of a UUID; a VM may yet have such a name."""
+        return _UUID.fullmatch(self.name) is not None
+
+    def __str__(self) -> str:
+        return f"{self.hypervisor}/{self.name}" if self.hypervisor else self.name

@@ -1,0 +1,63 @@
+"""Writes with a request id: a retry joins the first attempt, or gets its outcome."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from virtlease_chassis.clock import Clock
+from virtlease_chassis.request_log import RequestLog, ReusedRequestId
+from virtlease_pool.errors import RequestIdReused
+
+T = TypeVar("T")
+
+
+class Once:
+    """Runs a write once for each request id, for ten minutes of this process's life.
+
+    The write is a task of its own, so that a caller who goes away takes nothing along: their retry finds the outcome.
+    A failed write is not remembered, since it had no effect; unless `keep` says that it may have had one.
+    """
+
+    def __init__(self, clock: Clock, keep: Callable[[Exception], bool]) -> None:
+        self._clock = clock
+        self._keep = keep
+        self._log: RequestLog[asyncio.Task[Any]] = RequestLog()
+
+    async def run(
+        self, owner: str, method: str, request_id: str, fingerprint: bytes, write: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Runs the write, or returns what it came to before. Raises RequestIdReused."""
+        now = self._clock.monotonic()
+        try:
+            task = self._log.find(owner, method, request_id, fingerprint, now)
+        except ReusedRequestId:
+            raise RequestIdReused from None
+        if task is None or self._may_run_again(task):
+            task = asyncio.ensure_future(_task(write))
+            task.add_done_callback(_retrieve)
+            self._log.record(owner, method, request_id, fingerprint, now, task)
+        result: T = await asyncio.shield(task)
+        return result
+
+    def purge(self) -> None:
+        """Forgets what is old."""
+        while self._log.purge(self._clock.monotonic(), 1000):
+            pass
+
+    def _may_run_again(self, task: "asyncio.Task[Any]") -> bool:
+        if not task.done():
+            return False
+        if task.cancelled():
+            return True
+        error = task.exception()
+        return isinstance(error, Exception) and not self._keep(error)
+
+
+async def _task(write: Callable[[], Awaitable[T]]) -> T:
+    return await write()
+
+
+def _retrieve(task: "asyncio.Task[Any]") -> None:
+    """Nobody may be left to be told of an error, and that is no fault."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,69 @@
+"""What the pool service can be told."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, FilePath
+from pydantic_settings import SettingsConfigDict
+
+from virtlease_chassis.address import Address, AddressSetting
+from virtlease_chassis.settings import Settings
+from virtlease_pool.core import Policy
+from virtlease_pool.hypervisor_file import check_name, check_uri, read_hypervisors
+from virtlease_pool.model import HypervisorConfig
+
+
+class PoolSettings(Settings):
+    """Times are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="VIRTLEASE_POOL_")
+
+    address: AddressSetting = Address(host="127.0.0.1", port=50052)
+    """Where the service listens."""
+
+    hypervisors_file: FilePath | None = None
+    """The YAML file that lists the hypervisors. Without it there is one, by the next two settings."""
+
+    hypervisor_name: Annotated[str, AfterValidator(check_name)] = "local"
+    hypervisor_uri: Annotated[str, AfterValidator(check_uri)] = "test:///default"
+
+    max_size: int = Field(8, ge=1, le=1000)
+    """Connections to a hypervisor at most, unless its entry says otherwise."""
+
+    idle_ttl: float = Field(300, gt=0)
+    """A connection that nobody used for so long is closed."""
+
+    max_usage: int = Field(100, ge=1)
+    """A connection is closed after so many leases."""
+
+    check_after: float = Field(30, gt=0)
+    """A connection that was idle for longer is checked before it is lent."""
+
+    max_waiting: int = Field(1000, ge=1)
+    """More callers than this are not kept waiting for one hypervisor."""
+
+    acquire_timeout: float = Field(30, gt=0, le=3600)
+    """How long a caller waits for a connection at most."""
+
+    lease_ttl: float = Field(15, ge=3, le=300)
+    """How long a lease lives without being renewed, when its holder does not say."""
+
+    @property
+    def policy(self) -> Policy:
+        """How the pools behave."""
+        return Policy(
+            max_size=self.max_size,
+            idle_ttl=self.idle_ttl,
+            max_usage=self.max_usage,
+            check_after=self.check_after,
+            max_waiting=self.max_waiting,
+        )
+
+    def hypervisors(self) -> list[HypervisorConfig]:
+        """The hypervisors. Raises SettingsError with all that is wrong with the file."""
+        if self.hypervisors_file is not None:
+            return read_hypervisors(self.hypervisors_file, self.max_size)
+        return [
+            HypervisorConfig(
+                self.hypervisor_name, self.hypervisor_uri, max_size=self.max_size, max_in_flight=self.max_size
+            )
+        ]

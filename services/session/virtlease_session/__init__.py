@@ -1,0 +1,1 @@
+"""The session service: state with a lifetime, one owner each, no lost update, no return of the dead."""

@@ -1,0 +1,65 @@
+"""The composition root: opens everything in order, and closes it in reverse."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from virtlease.session.v1 import session_service_pb2
+from virtlease.tool.v1 import tool_pb2
+from virtlease_chassis.clock import SystemClock
+from virtlease_chassis.identity import Authenticator
+from virtlease_chassis.process import Process
+from virtlease_chassis.rpc import GrpcServer, Listen, Service
+from virtlease_session.engine import Engine
+from virtlease_session.servicer import SessionServicer
+from virtlease_session.settings import SessionSettings
+from virtlease_session.store.memory import MemoryStore
+
+SERVICE = session_service_pb2.DESCRIPTOR.services_by_name["SessionService"]
+log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def session_service(
+    process: Process, authenticator: Authenticator, extra: tuple[Listen, ...] = (), *, on_network: bool = True
+) -> AsyncIterator[GrpcServer]:
+    """A running session service; it is drained when the context is left.
+
+    It listens on its own address if `on_network`, and on `extra` ones.
+    """
+    settings = process.settings[SessionSettings]
+    listens = list(extra)
+    if on_network:
+        process.common.check_exposed(settings.address, settings.env_name("address"))
+        listens.insert(0, Listen(settings.address, settings.env_name("address")))
+    limits = settings.limits
+    store = MemoryStore(Engine(SystemClock(), limits))
+    servicer = SessionServicer(store, limits, round(settings.idle_ttl * 1000))
+    server = GrpcServer(
+        [Service(SERVICE, servicer, _scopes())],
+        settings=process.common,
+        authenticator=authenticator,
+        tracer=process.telemetry.tracer("session"),
+        meter=process.telemetry.meter,
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        maintenance = asyncio.create_task(store.maintain(settings.cleanup_interval))
+        stack.callback(maintenance.cancel)
+        await server.start(listens)
+        stack.push_async_callback(server.drain, process.common.drain_timeout)
+        log.info("session service on %s", ", ".join(map(str, server.addresses)))
+        yield server
+
+
+async def serve(process: Process) -> None:
+    """Runs the session service alone until it is told to stop."""
+    async with session_service(process, Authenticator(process.common.identity_file)):
+        await process.stop.wait()
+
+
+def _scopes() -> dict[str, str]:
+    """The scope of each method: the one its tool option names, or reading for those that are no tools."""
+    return {
+        method.name: method.GetOptions().Extensions[tool_pb2.tool].scope or "session:read" for method in SERVICE.methods
+    }

@@ -1,0 +1,52 @@
+"""What the session service can be told."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from virtlease_chassis.address import Address, AddressSetting
+from virtlease_chassis.settings import Settings
+from virtlease_session.limits import Limits
+
+
+class SessionSettings(Settings):
+    """Times are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="VIRTLEASE_SESSION_")
+
+    address: AddressSetting = Address(host="127.0.0.1", port=50051)
+    """Where the service listens."""
+
+    idle_ttl: float = Field(3600, ge=1)
+    """How long a session lives without being used, when its caller does not say."""
+
+    max_life: float = Field(86_400, ge=1, le=366 * 86_400)
+    """How long any session lives at most."""
+
+    cleanup_interval: float = Field(300, ge=1)
+    """How often tombstones and request records that are older than ten minutes are purged."""
+
+    max_key_bytes: int = Field(256, ge=1, le=4096)
+    max_value_bytes: int = Field(64 * 1024, ge=1024, le=1024 * 1024)
+    max_session_bytes: int = Field(1024 * 1024, ge=1024, le=3 * 1024 * 1024)
+    max_keys: int = Field(1024, ge=1, le=16_384)
+    max_sessions_per_owner: int = Field(1_000_000, ge=1)
+
+    @model_validator(mode="after")
+    def _idle_within_life(self) -> Self:
+        if self.idle_ttl > self.max_life:
+            raise ValueError("VIRTLEASE_SESSION_IDLE_TTL is longer than VIRTLEASE_SESSION_MAX_LIFE")
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        """The limits that these settings make."""
+        return Limits(
+            key_bytes=self.max_key_bytes,
+            value_bytes=self.max_value_bytes,
+            session_bytes=self.max_session_bytes,
+            keys=self.max_keys,
+            sessions_per_owner=self.max_sessions_per_owner,
+            max_life=round(self.max_life * 1000),
+        )

@@ -1,0 +1,1 @@
+"""The stores behind `ports.SessionStore`."""

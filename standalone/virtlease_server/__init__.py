@@ -1,0 +1,1 @@
+"""All of virtlease in one process, and the `virtlease` command."""
