@@ -16,8 +16,9 @@ from opentelemetry import metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, StatusCode
 
-from virtlease_chassis.errors import DomainError, Unavailable
+from virtlease_chassis.errors import DomainError
 from virtlease_chassis.identity import Authenticator, current_caller
+from virtlease_chassis.rpc.calls import Calls
 from virtlease_chassis.rpc.deadline import call_deadline
 from virtlease_chassis.status import DETAILS_KEY, code_of, internal_status, to_status
 from virtlease_chassis.telemetry import remote_context, trace_id_of
@@ -32,29 +33,6 @@ _DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2
 
 # Server errors by the semantic conventions; all others are the client's affair and leave the span's status alone.
 _FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
-
-
-class Calls:
-    """The calls under way in one server, and whether new ones are still taken."""
-
-    def __init__(self) -> None:
-        self.running = 0
-        self.refusing = False
-        self._quiet = asyncio.Event()
-        self._quiet.set()
-
-    def enter(self) -> None:
-        self.running += 1
-        self._quiet.clear()
-
-    def leave(self) -> None:
-        self.running -= 1
-        if not self.running:
-            self._quiet.set()
-
-    async def wait_until_quiet(self) -> None:
-        """Returns when no call is under way."""
-        await self._quiet.wait()
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -128,7 +106,7 @@ _ROOT = Context()
 class _Call:
     """One call, from its first moment to its last."""
 
-    __slots__ = ("_code", "_context", "_metadata", "_method", "_span", "_started", "_token")
+    __slots__ = ("_accepted", "_code", "_context", "_metadata", "_method", "_span", "_started", "_token")
 
     def __init__(self, method: _Method, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         self._method = method
@@ -141,12 +119,12 @@ class _Call:
             method.name, parent, kind=SpanKind.SERVER, attributes=method.span_attributes
         )
         self._token = otel.attach(trace.set_span_in_context(self._span, parent))
-        method.calls.enter()
+        self._accepted = False
 
     def admit(self) -> None:
         """Finds out who calls and lets them in, or raises a DomainError."""
-        if self._method.calls.refusing:
-            raise Unavailable("this replica is shutting down; try another", retry_after=0.1)
+        self._method.calls.accept()
+        self._accepted = True
         caller = self._method.authenticator.caller(self._metadata, self._context.peer(), self._certificate_names)
         caller.require(self._method.scope)
         current_caller.set(caller)
@@ -178,7 +156,8 @@ class _Call:
                 self._span.set_status(StatusCode.ERROR)
             self._span.end()
         otel.detach(self._token)
-        self._method.calls.leave()
+        if self._accepted:
+            self._method.calls.finish()
         self._method.measure(time.perf_counter() - self._started, self._code)
 
     async def _abort(self, code: grpc.StatusCode, status: status_pb2.Status) -> None:

@@ -14,12 +14,16 @@ from opentelemetry import metrics, trace
 
 from virtlease_chassis.address import Address
 from virtlease_chassis.identity import Authenticator
-from virtlease_chassis.rpc.interceptor import CallInterceptor, Calls
+from virtlease_chassis.rpc.calls import Calls
+from virtlease_chassis.rpc.interceptor import CallInterceptor
 from virtlease_chassis.rpc.service import Service
 from virtlease_chassis.settings import ProcessSettings, SettingsError
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_QUIET_SECONDS = 0.2
+_REFUSING_SECONDS = 2.0
+_LAST_ANSWERS_SECONDS = 0.5
 log = logging.getLogger(__name__)
 
 
@@ -81,13 +85,15 @@ class GrpcServer:
         Calls that take longer than `grace` seconds are cancelled.
         """
         await self._health.enter_graceful_shutdown()
-        self._calls.refusing = True
+        self._calls.refuse()
         try:
-            await asyncio.wait_for(self._calls.wait_until_quiet(), grace)
+            await asyncio.wait_for(self._calls.wait_until_answered(), grace)
         except TimeoutError:
             log.warning("%d calls did not finish within %g s and are cancelled", self._calls.running, grace)
-        # A moment more, so that the last answers leave before the connections close.
-        await self._server.stop(0.5 if not self._calls.running else 0)
+        # gRPC's core answers CANCELLED to calls that are on the wire when it stops; UNAVAILABLE is what sends clients
+        # elsewhere. So it stops when they have gone, or have been told often enough.
+        await self._calls.wait_until_nobody_calls(quiet=_QUIET_SECONDS, most=_REFUSING_SECONDS)
+        await self._server.stop(0 if self._calls.running else _LAST_ANSWERS_SECONDS)
 
     def _bind(self, listen: Listen, credentials: grpc.ServerCredentials | None) -> Address:
         address = listen.address

@@ -6,9 +6,9 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -17,6 +17,8 @@ from google.protobuf.message_factory import GetMessageClass
 from virtlease.tool.v1 import tool_pb2
 from virtlease_gateway.translate import shape
 from virtlease_gateway.translate.shape import Field
+
+K = TypeVar("K", str, int)
 
 Decode = Callable[[Any, str], Any]
 """Takes a JSON value and the path of its field; returns what the message takes. Raises BadArguments."""
@@ -100,7 +102,7 @@ def _map_decoder(field: Field, decode_item: Decode) -> Decode:
         for key in value:
             if key_pattern and not key_pattern.fullmatch(key):
                 _refuse(f"{path}[{key!r}]", f"the key has to match {key_pattern.pattern}")
-        return {key: decode_item(item, f"{path}[{key!r}]") for key, item in value.items()}
+        return _decode_each(((key, item, f"{path}[{key!r}]") for key, item in value.items()), decode_item)
 
     return decode
 
@@ -113,9 +115,24 @@ def _list_decoder(field: Field, decode_item: Decode) -> Decode:
             _refuse(path, "expected a list")
         if most and len(value) > most:
             _refuse(path, f"at most {most} items")
-        return [decode_item(item, f"{path}[{number}]") for number, item in enumerate(value)]
+        items = ((number, item, f"{path}[{number}]") for number, item in enumerate(value))
+        return list(_decode_each(items, decode_item).values())
 
     return decode
+
+
+def _decode_each(items: Iterable[tuple[K, Any, str]], decode_item: Decode) -> dict[K, Any]:
+    """Decodes values by their keys and paths. Raises BadArguments with the faults of all of them."""
+    decoded: dict[K, Any] = {}
+    faults: list[tuple[str, str]] = []
+    for key, item, path in items:
+        try:
+            decoded[key] = decode_item(item, path)
+        except BadArguments as error:
+            faults += error.faults
+    if faults:
+        raise BadArguments(faults)
+    return decoded
 
 
 def _value_decoder(field: Field) -> Decode:
@@ -153,7 +170,7 @@ def _string_decoder(options: tool_pb2.Field) -> Decode:
             _refuse(path, "expected a string")
         if most and len(value) > most:
             _refuse(path, f"at most {most} characters")
-        if pattern and value and not pattern.fullmatch(value):
+        if pattern and (value or options.required) and not pattern.fullmatch(value):
             _refuse(path, f"has to match {pattern.pattern}")
         return value
 
@@ -276,7 +293,7 @@ def _decode_bytes(value: Any, path: str) -> bytes:
 
 
 def _unknown(name: str, known: dict[str, Decode]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if near:
         return f"no such argument; did you mean {near[0]}?"
     return f"no such argument; there are {', '.join(known)}" if known else "no such argument; there are none"

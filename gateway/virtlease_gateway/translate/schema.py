@@ -16,7 +16,7 @@ from virtlease_gateway.translate.shape import Field, RecursiveMessage, Shape
 
 Schema = dict[str, Any]
 
-DURATION_PATTERN = r"^[0-9]+(\.[0-9]{1,9})?s$"
+DURATION_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,9})?s$"
 _INTEGER_PATTERN = r"^-?[0-9]{1,20}$"
 
 
@@ -109,7 +109,7 @@ class _Writer:
         if self._takes_input and options.max_length:
             schema["maxLength"] = options.max_length
         if self._takes_input and options.pattern:
-            schema["pattern"] = _whole(options.pattern)
+            schema["pattern"] = _whole(options.pattern, or_empty=not options.required)
         return schema
 
     def _message(self, field: Field, above: tuple[Descriptor, ...]) -> Schema:
@@ -140,8 +140,9 @@ class _Writer:
         return {**schema, "description": comment.strip()} if comment else schema
 
 
-def _whole(pattern: str) -> str:
-    return f"^(?:{pattern})$"
+def _whole(pattern: str, *, or_empty: bool = False) -> str:
+    """A pattern that is to match the whole text. Some callers write an empty text where they mean nothing."""
+    return f"^(?:{pattern})?$" if or_empty else f"^(?:{pattern})$"
 
 
 def _plain(value: float) -> int | float:

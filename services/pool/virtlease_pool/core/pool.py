@@ -94,6 +94,7 @@ class Pool(Generic[C]):
         self._idle: deque[_Slot[C]] = deque()
         self._waiters: deque[_Waiter[C]] = deque()
         self._stats = Stats()
+        self._checking = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -217,10 +218,12 @@ class Pool(Generic[C]):
         self._offer(_Slot(connection))
 
     async def _check(self, slot: _Slot[C]) -> None:
+        self._checking += 1
         try:
             works = await self._connector.check(slot.connection)
         except Exception:
             works = False
+        self._checking -= 1
         self._stats.reserved -= 1
         if works:
             self._offer(slot)
@@ -243,10 +246,16 @@ class Pool(Generic[C]):
     def _expire(self, waiter: _Waiter[C], timeout: float) -> None:
         if waiter.future.done():
             return
-        phase = "connect" if self._waiters.index(waiter) < self._stats.reserved else "wait"
+        phase = self._phase(waiter)
         self._leave(waiter)
         self._stats.timeouts += 1
         waiter.future.set_exception(AcquireTimeout(self.name, phase, timeout))
+
+    def _phase(self, waiter: _Waiter[C]) -> str:
+        """What a waiter waits for: the first ones for what is being opened or checked, the others for their turn."""
+        if self._waiters.index(waiter) >= self._stats.reserved:
+            return "wait"
+        return "validate" if self._checking == self._stats.reserved else "connect"
 
     def _leave(self, waiter: _Waiter[C]) -> None:
         self._stats.waiting -= 1

@@ -1,0 +1,81 @@
+"""The greenhouse service: compiled from its proto when it is asked for, and served for real."""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+SERVICE = "greenhouse.v1.GreenhouseService"
+
+
+def compile_descriptors(folder: Path) -> Path:
+    """The descriptor set of the greenhouse, with its imports and its comments."""
+    path = folder / "greenhouse.binpb"
+    subprocess.run(
+        [sys.executable, "-m", "grpc_tools.protoc", f"-I{HERE / 'protos'}", f"-I{ROOT / 'protos'}", "--include_imports",
+         "--include_source_info", f"--descriptor_set_out={path}", "greenhouse.proto"],
+        check=True,
+    )  # fmt: skip
+    return path
+
+
+class Greenhouse:
+    """Beds and their water."""
+
+    def __init__(self, descriptors: Path) -> None:
+        pool = DescriptorPool()
+        for file in descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes()).file:
+            pool.Add(file)
+        self._service = pool.FindServiceByName(SERVICE)
+        self._bed = GetMessageClass(pool.FindMessageTypeByName("greenhouse.v1.Bed"))
+        self._event = GetMessageClass(pool.FindMessageTypeByName("greenhouse.v1.WaterBedEvent"))
+        self.drops = 0
+
+    async def get_bed(self, request, context):
+        if request.bed == 13:
+            await context.abort(grpc.StatusCode.INTERNAL, "SELECT * FROM beds at 10.1.2.3:5432 failed")
+        return self._bed(bed=request.bed, plant=1, drops=self.drops, notes={"ph": "6.5"}, key="s3cret")
+
+    async def water_bed(self, request, context):
+        for part in (1, 2):
+            yield self._event(progress={"fraction": part / 2, "message": f"can {part}"})
+        self.drops = 2**60 + request.time.seconds
+        yield self._event(result={"bed": {"bed": request.bed, "drops": self.drops}, "request_id": request.request_id})
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        def serve(name, make, function):
+            method = self._service.methods_by_name[name]
+            return make(
+                function,
+                request_deserializer=GetMessageClass(method.input_type).FromString,
+                response_serializer=GetMessageClass(method.output_type).SerializeToString,
+            )
+
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "GetBed": serve("GetBed", grpc.unary_unary_rpc_method_handler, self.get_bed),
+                "WaterBed": serve("WaterBed", grpc.unary_stream_rpc_method_handler, self.water_bed),
+            },
+        )
+
+
+@contextlib.asynccontextmanager
+async def serve_greenhouse(descriptors: Path) -> AsyncIterator[str]:
+    """The service on a free loopback port; yields its address."""
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.add_generic_rpc_handlers((Greenhouse(descriptors).handler(),))
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)

@@ -1,0 +1,48 @@
+"""What only the engine's inside shows."""
+
+import gc
+
+from virtlease_chassis.clock import FakeClock
+from virtlease_session.engine import Engine
+from virtlease_session.limits import Limits
+from virtlease_session.model import ANY, Append, Increment, Mutation, NewSession, Set
+
+
+def test_s3_a_sweep_looks_at_no_more_than_its_budget() -> None:
+    clock = FakeClock()
+    engine = Engine(clock, Limits())
+    for _ in range(1000):
+        engine.create("me", NewSession(idle_ttl=5_000), None)
+    clock.advance(7)
+    slices = 1
+    while engine.sweep(100):
+        slices += 1
+    assert slices >= 10
+    assert len(engine) == 0
+
+
+def test_sessions_are_nothing_to_the_garbage_collector() -> None:
+    engine = Engine(FakeClock(), Limits())
+    state = engine.create("me", NewSession(values={"a": "1", "b": '"text"'}), None)
+    engine.update("me", state.session_id, [Mutation("l", Append("1")), Mutation("n", Increment(1))], ANY, None)
+    record = engine._owners["me"].get(state.session_id)
+    assert not gc.is_tracked(record)
+    assert not gc.is_tracked(record.values)
+
+
+def test_an_owner_without_sessions_is_forgotten() -> None:
+    engine = Engine(FakeClock(), Limits())
+    state = engine.create("me", NewSession(), None)
+    engine.end("me", state.session_id, ANY, None)
+    assert not engine._owners
+
+
+def test_the_size_is_kept_right() -> None:
+    engine = Engine(FakeClock(), Limits())
+    session_id = engine.create("me", NewSession(values={"ä": '"ö"'}), None).session_id
+    for mutation in (Mutation("l", Append("[1]")), Mutation("l", Append("2", max_items=1)), Mutation("ä", Set("1"))):
+        engine.update("me", session_id, [mutation], ANY, None)
+        record = engine._owners["me"].get(session_id)
+        assert record.size == sum(
+            len(key.encode()) + len(value.encode()) for key, value in engine.get("me", session_id).values.items()
+        )
