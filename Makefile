@@ -42,3 +42,16 @@ protos-check: setup ## Fail when what is generated is not what is committed
 	@diff -r .venv/protos-check/virtlease clients/python/virtlease \
 	  --exclude=__init__.py --exclude=py.typed --exclude=client --exclude=__pycache__ \
 	  && echo "the stubs are those of the protos"
+
+promises: setup ## Hold docs/promises.md against the tests
+	@$(BIN)/python scripts/promises.py
+
+up: ## Run everything with Compose, with a token of its own
+	docker compose up --build --detach --wait 2>/dev/null || docker-compose up --build --detach
+	@echo "token: $$( (docker compose exec -T session cat /run/virtlease/user.token || docker-compose exec -T session cat /run/virtlease/user.token) 2>/dev/null)"
+
+down: ## Stop what `make up` started
+	docker compose down 2>/dev/null || docker-compose down
+
+test-compose: setup ## Run the main job through Compose, with images made on this machine (needs root)
+	scripts/test_compose.sh

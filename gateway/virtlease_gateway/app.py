@@ -15,7 +15,7 @@ from virtlease_chassis.process import Process
 from virtlease_chassis.rpc import open_channel
 from virtlease_gateway.http import PATH, serve_http
 from virtlease_gateway.readiness import Readiness
-from virtlease_gateway.server import add_probes, build_server
+from virtlease_gateway.server import build_server
 from virtlease_gateway.services_file import own_services, read_services
 from virtlease_gateway.sessions import Sessions
 from virtlease_gateway.settings import GatewaySettings
@@ -42,8 +42,16 @@ class Targets:
         return cls(settings.session_target, settings.pool_target, token, acts_for_others)
 
 
+@dataclass(frozen=True, slots=True)
+class McpServer:
+    """The MCP server, and what knows whether it can work."""
+
+    fastmcp: FastMCP
+    readiness: Readiness
+
+
 @contextlib.asynccontextmanager
-async def mcp_server(process: Process, authenticator: Authenticator, targets: Targets) -> AsyncIterator[FastMCP]:
+async def mcp_server(process: Process, authenticator: Authenticator, targets: Targets) -> AsyncIterator[McpServer]:
     """The MCP server, with its channels to the services open."""
     settings = process.settings[GatewaySettings]
     # FastMCP opens a span for each request with the global provider: in one process with the services, ours.
@@ -61,8 +69,8 @@ async def mcp_server(process: Process, authenticator: Authenticator, targets: Ta
         sessions = Sessions(channels[targets.session], introduction, settings.call_timeout)
         tracer = process.telemetry.tracer("gateway")
         server = build_server(offered, channels, sessions, introduction, authenticator, settings, tracer)
-        add_probes(server, Readiness([(each.service.full_name, channels[each.target]) for each in offered]))
-        yield server
+        readiness = Readiness([(each.service.full_name, channels[each.target]) for each in offered])
+        yield McpServer(server, readiness)
 
 
 @contextlib.asynccontextmanager
@@ -72,7 +80,7 @@ async def gateway(process: Process, authenticator: Authenticator, targets: Targe
     process.common.check_exposed(settings.address, settings.env_name("address"))
     async with (
         mcp_server(process, authenticator, targets) as server,
-        serve_http(server, settings, process.common.drain_timeout) as address,
+        serve_http(server.fastmcp, server.readiness, settings, process.common.drain_timeout) as address,
     ):
         log.info("MCP gateway on http://%s%s", address, PATH)
         yield address

@@ -10,13 +10,17 @@ from fastmcp import FastMCP
 
 from virtlease_chassis.address import Address
 from virtlease_chassis.settings import SettingsError
+from virtlease_gateway.probes import Probes
+from virtlease_gateway.readiness import Readiness
 from virtlease_gateway.settings import GatewaySettings
 
 PATH = "/mcp"
 
 
 @contextlib.asynccontextmanager
-async def serve_http(server: FastMCP, settings: GatewaySettings, drain_timeout: float) -> AsyncIterator[Address]:
+async def serve_http(
+    server: FastMCP, readiness: Readiness, settings: GatewaySettings, drain_timeout: float
+) -> AsyncIterator[Address]:
     """Serves until the context is left; then answers what was accepted, for at most `drain_timeout` seconds.
 
     Yields the address. Raises SettingsError that names the setting when the address cannot be had.
@@ -27,7 +31,7 @@ async def serve_http(server: FastMCP, settings: GatewaySettings, drain_timeout: 
         path=PATH, host_origin_protection=True, allowed_hosts=[settings.address.host, *settings.allowed_hosts]
     )
     config = uvicorn.Config(
-        app,
+        Probes(app, readiness),
         http="httptools",
         log_config=None,
         access_log=False,

@@ -5,13 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import grpc
 from fastmcp import FastMCP
 from opentelemetry import trace
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
 from virtlease_chassis.identity import Authenticator
 from virtlease_gateway.backend import Backend
 from virtlease_gateway.contracts import Contract, Effect, RpcTool
-from virtlease_gateway.readiness import Readiness
 from virtlease_gateway.services_file import Offered
 from virtlease_gateway.sessions import Sessions
 from virtlease_gateway.settings import GatewaySettings
@@ -50,20 +47,6 @@ def build_server(
         auth=None if authenticator.anonymous else IdentityVerifier(authenticator),
         mask_error_details=True,
     )
-
-
-def add_probes(server: FastMCP, readiness: Readiness) -> None:
-    """Adds /healthz, which says that the gateway runs, and /readyz, which says that it can work."""
-
-    @server.custom_route("/healthz", methods=["GET"])
-    async def healthz(_request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    @server.custom_route("/readyz", methods=["GET"])
-    async def readyz(_request: Request) -> Response:
-        services = await readiness.services()
-        ready = all(services.values())
-        return JSONResponse({"ready": ready, "services": services}, status_code=200 if ready else 503)
 
 
 def _is_on(tool: RpcTool, settings: GatewaySettings) -> bool:

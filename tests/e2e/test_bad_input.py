@@ -83,7 +83,7 @@ async def failing(client: Client, tool: str, arguments: dict[str, Any]) -> dict[
         ("acquire_lease", {"hypervisor": "good", "vm_id": VM}, "INVALID_ARGUMENTS", "not together"),
     ],
 )
-async def test_tool_error_says_what_to_do(
+async def test_g3_a_tool_error_says_what_to_do(
     client: Client, tool: str, arguments: dict[str, Any], reason: str, says: str
 ) -> None:
     error = await failing(client, tool, arguments)

@@ -10,7 +10,7 @@ from support.processes import BIN, Addresses, clean_environment
 VM = "local/test"
 
 
-async def _main_job(client: Client[Any]) -> None:
+async def main_job(client: Client[Any]) -> None:
     # Given a session that says how long it lives
     created = (await client.call_tool("create_session", {"idle_ttl": 600})).structured_content
     session_id = created["session"]["session_id"]
@@ -37,14 +37,14 @@ async def _main_job(client: Client[Any]) -> None:
 @pytest.mark.parametrize("era", ["auto", "legacy"])
 async def test_main_job_over_http(up: Addresses, era: str) -> None:
     async with Client(up.mcp_url, mode=era) as client:
-        await _main_job(client)
+        await main_job(client)
 
 
 @pytest.mark.parametrize("era", ["auto", "legacy"])
 async def test_main_job_over_stdio(era: str) -> None:
     transport = StdioTransport(str(BIN / "virtlease"), ["mcp"], env=clean_environment())
     async with Client(transport, mode=era) as client:
-        await _main_job(client)
+        await main_job(client)
 
 
 async def test_stdio_works_on_services_that_run(up: Addresses) -> None:

@@ -1,5 +1,6 @@
 """One trace from the client's `_meta.traceparent` through three processes to the libvirt call."""
 
+import asyncio
 from pathlib import Path
 
 from fastmcp import Client
@@ -33,7 +34,7 @@ async def test_g1_one_trace_from_meta_to_libvirt(tmp_path: Path) -> None:
                 history = (await client.call_tool("get_session", {"session_id": session_id})).structured_content
             await eventually(lambda: _complete(received))
             for process in processes.values():  # what is left is flushed at the end
-                assert process.terminate() == 0
+                assert await asyncio.to_thread(process.terminate) == 0
         spans = received.of_trace(TRACE_ID)
 
     # I expect spans of all three in that trace, the libvirt call among them

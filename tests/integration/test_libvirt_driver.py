@@ -43,7 +43,7 @@ async def test_a_cancelled_call_keeps_the_connection_busy_until_it_comes_back() 
     await closing
 
 
-async def test_one_call_at_a_time() -> None:
+async def test_p4_one_call_in_flight_on_a_connection() -> None:
     connection = await LibvirtDriver().open(CONFIG)
     running = 0
     most = 0

@@ -1,0 +1,73 @@
+"""Holds docs/promises.md against the tests: every test it names exists, runs and passes, and every promise has one.
+
+A test that carries a promise's name (test_s1_...) and is not listed is a fault too: the page would claim too little.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "promises.md"
+PROMISES = [f"S{n}" for n in range(1, 8)] + [f"P{n}" for n in range(1, 8)] + [f"G{n}" for n in range(1, 6)]
+NOT_YET = "not yet"
+NAMED = re.compile(r"::test_([spg][1-7])_")
+
+
+class Outcomes:
+    """Collects what becomes of the tests."""
+
+    def __init__(self) -> None:
+        self.collected: set[str] = set()
+        self.passed: set[str] = set()
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        self.collected = {item.nodeid.split("[")[0] for item in items}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed:
+            self.passed.add(report.nodeid.split("[")[0])
+
+
+def read_page() -> dict[str, list[str]]:
+    """The tests of each promise, by the page's table: `| S1 | words | test ids, or "not yet" | what is missing |`."""
+    found: dict[str, list[str]] = {}
+    for line in PAGE.read_text().splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) > 4 and cells[1] in PROMISES:
+            found[cells[1]] = re.findall(r"`([^`]+::[^`]+)`", cells[3]) or [NOT_YET] * (cells[3] == NOT_YET)
+    return found
+
+
+def main() -> int:
+    """Returns the exit status."""
+    page = read_page()
+    faults = [
+        f"{promise} has no test, and is not said to be {NOT_YET}" for promise in PROMISES if not page.get(promise)
+    ]
+    listed = {test for tests in page.values() for test in tests if test != NOT_YET}
+
+    everything = Outcomes()
+    pytest.main(["--collect-only", "-q", "-q", "--no-header"], plugins=[everything])
+    named = {test for test in everything.collected if NAMED.search(test)}
+    faults += [f"{test} is named for a promise and not listed" for test in sorted(named - listed)]
+    faults += [f"{test} is listed and does not exist" for test in sorted(listed - everything.collected)]
+
+    run = Outcomes()
+    if not faults and listed:
+        pytest.main(["-q", "--no-header", *sorted(listed)], plugins=[run])
+        faults += [f"{test} did not pass" for test in sorted(listed - run.passed)]
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if not faults:
+        waiting = [promise for promise in PROMISES if page[promise] == [NOT_YET]]
+        print(
+            f"{len(listed)} tests hold {len(PROMISES) - len(waiting)} promises; not yet: {', '.join(waiting) or 'none'}"
+        )
+    return bool(faults)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
