@@ -3,7 +3,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 SYNCED := .venv/.synced
 
-.PHONY: help setup run test lint fmt protos protos-check promises up down test-compose
+.PHONY: help setup run test lint fmt docs protos protos-check promises up down test-compose
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -28,6 +28,7 @@ lint: setup ## Check style, types, contracts and layering
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code --exclude-path protos/google
 	$(BIN)/yamllint --strict .
+	$(BIN)/python scripts/docs.py --check
 
 fmt: setup ## Put everything in the house style
 	$(BIN)/ruff check --fix
@@ -36,6 +37,9 @@ fmt: setup ## Put everything in the house style
 
 protos: setup ## Generate the Python stubs and the descriptor set
 	scripts/protos.sh
+
+docs: setup ## Write the pages that say what the code says
+	$(BIN)/python scripts/docs.py
 
 protos-check: setup ## Fail when what is generated is not what is committed
 	@scripts/protos.sh .venv/protos-check

@@ -63,10 +63,14 @@ class InvalidArgument(DomainError):
 
 
 class Unauthenticated(DomainError):
+    """Raised when nobody knows who is calling."""
+
     reason = "UNAUTHENTICATED"
 
 
 class PermissionDenied(DomainError):
+    """Raised when it is known who is calling, and they may not."""
+
     reason = "PERMISSION_DENIED"
 
 
@@ -82,18 +86,26 @@ class NotFound(DomainError):
 
 
 class AlreadyExists(DomainError):
+    """Raised when there is such a thing already."""
+
     reason = "ALREADY_EXISTS"
 
 
 class FailedPrecondition(DomainError):
+    """Raised when the request is right and the state is not."""
+
     reason = "FAILED_PRECONDITION"
 
 
 class Aborted(DomainError):
+    """Raised when the state changed under the request."""
+
     reason = "ABORTED"
 
 
 class OutOfRange(DomainError):
+    """Raised when the position asked for is no longer, or not yet, there."""
+
     reason = "OUT_OF_RANGE"
 
 
@@ -108,12 +120,18 @@ class ResourceExhausted(DomainError):
 
 
 class DeadlineExceeded(DomainError):
+    """Raised when the time was up before the work was done."""
+
     reason = "DEADLINE_EXCEEDED"
 
 
 class Unimplemented(DomainError):
+    """Raised when this is not done here."""
+
     reason = "UNIMPLEMENTED"
 
 
 class Unavailable(DomainError):
+    """Raised when it cannot be done now."""
+
     reason = "UNAVAILABLE"

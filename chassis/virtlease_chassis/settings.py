@@ -28,7 +28,7 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """A group of settings under one prefix. Subclasses set `model_config` with their `env_prefix`."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True, use_attribute_docstrings=True)
 
     @classmethod
     def settings_customise_sources(
@@ -54,6 +54,8 @@ class ProcessSettings(Settings):
     model_config = SettingsConfigDict(env_prefix=PREFIX)
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """What is logged, to standard error."""
+
     log_format: Literal["auto", "json", "text"] = "auto"
     """`auto` is text on a terminal and JSON elsewhere."""
 
@@ -64,7 +66,11 @@ class ProcessSettings(Settings):
     """Who may call, by token or certificate. Without it everybody who can connect is `default/anonymous`."""
 
     tls_certificate: FilePath | None = None
+    """With it, the service speaks TLS."""
+
     tls_key: FilePath | None = None
+    """The key of the certificate."""
+
     tls_client_ca: FilePath | None = None
     """With it, clients must show a certificate that this authority signed."""
 
@@ -75,6 +81,8 @@ class ProcessSettings(Settings):
     """Seconds that calls under way are given to finish after SIGTERM."""
 
     max_message_bytes: int = Field(4 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024)
+    """The largest gRPC message."""
+
     max_connection_age: float = Field(1800, ge=1)
     """Seconds after which a client connection is asked to move, so that load spreads over new replicas."""
 

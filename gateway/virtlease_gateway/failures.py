@@ -14,7 +14,7 @@ from virtlease_gateway.translate import BadArguments
 _RETRYABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED})
 
 # What to do about a reason, and the tools that it speaks of: a hint is given only where they are offered.
-_HINTS: dict[str, tuple[str, tuple[str, ...]]] = {
+HINTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "SESSION_EXPIRED": ("Call create_session and go on with the session_id it returns.", ("create_session",)),
     "SESSION_ENDED": ("Call create_session and go on with the session_id it returns.", ("create_session",)),
     "SESSION_NOT_FOUND": (
@@ -23,6 +23,7 @@ _HINTS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "SESSION_CONFLICT": ("Read the session again with get_session, then repeat the change.", ("get_session",)),
     "VM_NOT_FOUND": ("Call list_vms to see which VMs there are.", ("list_vms",)),
+    "VM_GONE": ("Call list_vms to see which VMs there are.", ("list_vms",)),
     "VM_AMBIGUOUS": ("Give the VM as hypervisor/name.", ()),
     "HYPERVISOR_NOT_FOUND": ("Call list_hypervisors to see which there are.", ("list_hypervisors",)),
     "HYPERVISOR_UNAVAILABLE": ("Call list_hypervisors to see its health; try again later.", ("list_hypervisors",)),
@@ -68,7 +69,7 @@ class ToolFailure(Exception):
         return ToolResult(content=self._text(hint, trace_id), structured_content={"error": structured}, is_error=True)
 
     def _hint(self, tools: Container[str]) -> str:
-        hint, needs = _HINTS.get(self.reason, ("", ()))
+        hint, needs = HINTS.get(self.reason, ("", ()))
         return hint if all(tool in tools for tool in needs) else ""
 
     def _text(self, hint: str, trace_id: str) -> str:

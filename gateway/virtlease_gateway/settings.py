@@ -27,8 +27,10 @@ class GatewaySettings(Settings):
     """Where MCP clients connect, under /mcp."""
 
     session_target: str = "127.0.0.1:50051"
+    """Where the session service is, as gRPC names targets: host:port, dns:///name:port, unix:/path."""
+
     pool_target: str = "127.0.0.1:50052"
-    """Where the services are, as gRPC names targets: host:port, dns:///name:port, unix:/path."""
+    """Where the pool service is."""
 
     services_file: FilePath | None = None
     """A YAML file of more gRPC services to offer as tools."""
@@ -38,9 +40,12 @@ class GatewaySettings(Settings):
 
     tls_ca: FilePath | None = None
     """The authority that signed the services' certificates. With it, they are called over TLS."""
+
     tls_certificate: FilePath | None = None
-    tls_key: FilePath | None = None
     """A certificate of the gateway's own, where the services want one."""
+
+    tls_key: FilePath | None = None
+    """The key of that certificate."""
 
     toolsets: Words = ("sessions", "vms", "hypervisors", "leases")
     """The toolsets that are offered. Tools of services from a file belong to the toolset they name."""

@@ -1,9 +1,9 @@
 """Between messages and the model of leases, pools and hypervisors."""
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from virtlease.pool.v1 import hypervisor_pb2, lease_pb2
+from virtlease_chassis.wire import duration, milliseconds, timestamp
 from virtlease_pool.core import Stats
 from virtlease_pool.hypervisors import Hypervisor
 from virtlease_pool.leases import Lease
@@ -16,21 +16,14 @@ _HEALTH = {
 }
 
 
-def timestamp(milliseconds: int) -> Timestamp:
-    """A moment on the wall clock."""
-    return Timestamp(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)
-
-
-def duration(seconds: float) -> Duration:
-    """A length of time."""
-    result = Duration()
-    result.FromMilliseconds(round(seconds * 1000))
-    return result
-
-
 def seconds(value: Duration) -> float:
     """A length of time in seconds."""
-    return value.seconds + value.nanos / 1e9
+    return milliseconds(value) / 1000
+
+
+def to_duration(value: float) -> Duration:
+    """A length of time in seconds, as a message."""
+    return duration(round(value * 1000))
 
 
 def to_lease(lease: Lease, now: int) -> lease_pb2.Lease:
@@ -40,7 +33,7 @@ def to_lease(lease: Lease, now: int) -> lease_pb2.Lease:
         lease_ref=lease.ref,
         hypervisor=lease.terms.hypervisor,
         vm_id=lease.terms.vm_id,
-        ttl=duration(lease.ttl),
+        ttl=to_duration(lease.ttl),
         acquire_time=timestamp(lease.acquired_at),
         expire_time=timestamp(now + round(lease.seconds_left * 1000)),
     )
@@ -80,7 +73,7 @@ def to_pool_stats(hypervisor: Hypervisor, stats: Stats) -> hypervisor_pb2.PoolSt
         reserved=stats.reserved,
         closing=stats.closing,
         waiting=stats.waiting,
-        oldest_wait=duration(stats.oldest_wait),
+        oldest_wait=to_duration(stats.oldest_wait),
         acquired=stats.acquired,
         timeouts=stats.timeouts,
         opened=stats.opened,

@@ -45,6 +45,24 @@ class VmNotFound(NotFound):
         super().__init__(f"there is no VM {vm_id!r}", resource_type="vm", resource_name=vm_id)
 
 
+class VmGone(NotFound):
+    """Raised when a VM went away under a call."""
+
+    reason = "VM_GONE"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, resource_type="vm", resource_name="")
+
+
+class SnapshotNotFound(NotFound):
+    """Raised for a snapshot that a VM does not have."""
+
+    reason = "SNAPSHOT_NOT_FOUND"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, resource_type="snapshot", resource_name="")
+
+
 class VmAmbiguous(FailedPrecondition):
     """Raised for a bare name that stands for several VMs, or could."""
 

@@ -1,11 +1,10 @@
 """The RPCs of PoolService: translate, one call, translate."""
 
-import hashlib
-
 from virtlease.pool.v1 import hypervisor_pb2, lease_pb2
 from virtlease_chassis.clock import Clock
 from virtlease_chassis.errors import InvalidArgument
 from virtlease_chassis.identity import current_caller
+from virtlease_chassis.wire import fingerprint, timestamp
 from virtlease_pool import convert
 from virtlease_pool.acquire import Acquire, check_ttl
 from virtlease_pool.hypervisors import Hypervisors
@@ -34,16 +33,18 @@ class PoolServicer:
         terms = self._terms(request, owner)
         wait = convert.seconds(request.wait_timeout) if request.HasField("wait_timeout") else None
         if request.request_id:
-            body = request.SerializeToString(deterministic=True)
-            fingerprint = hashlib.blake2b(body, digest_size=16).digest()
             lease = await self._once.run(
-                owner, "AcquireLease", request.request_id, fingerprint, lambda: self._acquire.lease(terms, wait)
+                owner,
+                "AcquireLease",
+                request.request_id,
+                fingerprint(request),
+                lambda: self._acquire.lease(terms, wait),
             )
         else:
             lease = await self._acquire.lease(terms, wait)
         now = self._clock.wall()
         return lease_pb2.AcquireLeaseResponse(
-            lease=convert.to_lease(lease, now), holder_id=lease.terms.holder_id, server_time=convert.timestamp(now)
+            lease=convert.to_lease(lease, now), holder_id=lease.terms.holder_id, server_time=timestamp(now)
         )
 
     async def renew_lease(self, request: lease_pb2.RenewLeaseRequest) -> lease_pb2.RenewLeaseResponse:
@@ -55,12 +56,12 @@ class PoolServicer:
             lease.renew(ttl)
         now = self._clock.wall()
         return lease_pb2.RenewLeaseResponse(
-            leases=[convert.to_lease(lease, now) for lease in leases], server_time=convert.timestamp(now)
+            leases=[convert.to_lease(lease, now) for lease in leases], server_time=timestamp(now)
         )
 
     async def release_lease(self, request: lease_pb2.ReleaseLeaseRequest) -> lease_pb2.ReleaseLeaseResponse:
         self._leases.release(current_caller.get().principal.name, request.lease_id, discard=request.discard)
-        return lease_pb2.ReleaseLeaseResponse(release_time=convert.timestamp(self._clock.wall()))
+        return lease_pb2.ReleaseLeaseResponse(release_time=timestamp(self._clock.wall()))
 
     async def list_hypervisors(
         self, request: hypervisor_pb2.ListHypervisorsRequest
@@ -69,14 +70,14 @@ class PoolServicer:
         selected = [each for each in self._hypervisors if wanted <= dict(each.config.labels).items()]
         return hypervisor_pb2.ListHypervisorsResponse(
             hypervisors=[convert.to_hypervisor(each) for each in selected],
-            server_time=convert.timestamp(self._clock.wall()),
+            server_time=timestamp(self._clock.wall()),
         )
 
     async def get_pool_stats(self, request: hypervisor_pb2.GetPoolStatsRequest) -> hypervisor_pb2.GetPoolStatsResponse:
         selected = self._hypervisors.selected(request.hypervisor)
         return hypervisor_pb2.GetPoolStatsResponse(
             pools=[convert.to_pool_stats(each, each.pool.stats()) for each in selected],
-            server_time=convert.timestamp(self._clock.wall()),
+            server_time=timestamp(self._clock.wall()),
         )
 
     def _terms(self, request: lease_pb2.AcquireLeaseRequest, owner: str) -> Terms:

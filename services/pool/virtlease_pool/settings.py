@@ -24,7 +24,10 @@ class PoolSettings(Settings):
     """The YAML file that lists the hypervisors. Without it there is one, by the next two settings."""
 
     hypervisor_name: Annotated[str, AfterValidator(check_name)] = "local"
+    """The name of the one hypervisor."""
+
     hypervisor_uri: Annotated[str, AfterValidator(check_uri)] = "test:///default"
+    """Its libvirt URI: libvirt's test driver, unless set otherwise."""
 
     max_size: int = Field(8, ge=1, le=1000)
     """Connections to a hypervisor at most, unless its entry says otherwise."""

@@ -1,6 +1,5 @@
 """Running a command: where, on which connection, and once."""
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,6 +8,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from virtlease_chassis.errors import DomainError, InvalidArgument
+from virtlease_chassis.wire import fingerprint
 from virtlease_pool.acquire import Acquire
 from virtlease_pool.driver.commands import Command, Host
 from virtlease_pool.errors import ConnectionBroke, OutcomeUnknown
@@ -41,9 +41,12 @@ class VmCalls:
         """
         if not fields.request_id:
             return await self._call(command, request, fields, owner)
-        fingerprint = hashlib.blake2b(request.SerializeToString(deterministic=True), digest_size=16).digest()
         return await self._once.run(
-            owner, command.name, fields.request_id, fingerprint, lambda: self._call(command, request, fields, owner)
+            owner,
+            command.name,
+            fields.request_id,
+            fingerprint(request),
+            lambda: self._call(command, request, fields, owner),
         )
 
     async def call_host(

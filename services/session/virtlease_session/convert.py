@@ -1,15 +1,14 @@
 """Between messages and the model: the only place that knows both."""
 
-import hashlib
 from collections.abc import Sequence
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from virtlease.session.v1 import session_calls_pb2 as calls
 from virtlease.session.v1 import session_pb2 as pb
 from virtlease_chassis.errors import InvalidArgument
+from virtlease_chassis.wire import duration, fingerprint, milliseconds, timestamp
 from virtlease_session.limits import Limits, check_labels, check_request_id, check_session_id
 from virtlease_session.model import (
     Append,
@@ -23,21 +22,6 @@ from virtlease_session.model import (
     SessionState,
     Set,
 )
-
-
-def timestamp(milliseconds: int) -> Timestamp:
-    """A moment on the wall clock."""
-    return Timestamp(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)
-
-
-def duration(milliseconds: int) -> Duration:
-    """A length of time."""
-    return Duration(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)
-
-
-def to_milliseconds(value: Duration) -> int:
-    """A length of time in whole ms."""
-    return value.seconds * 1000 + value.nanos // 1_000_000
 
 
 def to_message(state: SessionState) -> pb.Session:
@@ -73,9 +57,9 @@ def to_new_session(
 
 def lifetime(value: Duration, field: str, limits: Limits) -> int:
     """A time to live in ms. Raises InvalidArgument when no session can have it."""
-    milliseconds = to_milliseconds(value)
-    limits.check_lifetime(milliseconds, field)
-    return milliseconds
+    found = milliseconds(value)
+    limits.check_lifetime(found, field)
+    return found
 
 
 def to_mutations(messages: Sequence[pb.Mutation], limits: Limits, *, system: bool) -> list[Mutation]:
@@ -131,5 +115,4 @@ def to_request_key(method: str, request: Message) -> RequestKey | None:
     if not request_id:
         return None
     check_request_id(request_id)
-    body = request.SerializeToString(deterministic=True)
-    return RequestKey(method, request_id, hashlib.blake2b(body, digest_size=16).digest())
+    return RequestKey(method, request_id, fingerprint(request))

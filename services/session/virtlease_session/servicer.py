@@ -4,6 +4,7 @@ from virtlease.session.v1 import session_calls_pb2 as calls
 from virtlease_chassis import page_token
 from virtlease_chassis.errors import InvalidArgument, PermissionDenied
 from virtlease_chassis.identity import Caller, current_caller
+from virtlease_chassis.wire import duration, timestamp
 from virtlease_session import convert
 from virtlease_session.limits import Limits
 from virtlease_session.ports import SessionStore
@@ -26,7 +27,7 @@ class SessionServicer:
         new = convert.to_new_session(request, self._limits, self._idle_ttl)
         key = convert.to_request_key("CreateSession", request)
         state = await self._store.create(caller.principal.name, new, key)
-        return calls.CreateSessionResponse(session=convert.to_message(state), server_time=convert.timestamp(state.now))
+        return calls.CreateSessionResponse(session=convert.to_message(state), server_time=timestamp(state.now))
 
     async def get_or_create_session(self, request: calls.GetOrCreateSessionRequest) -> calls.GetOrCreateSessionResponse:
         caller = current_caller.get()
@@ -34,7 +35,7 @@ class SessionServicer:
         key = convert.to_request_key("GetOrCreateSession", request)
         state, created = await self._store.get_or_create(caller.principal.name, new, key)
         return calls.GetOrCreateSessionResponse(
-            session=convert.to_message(state), created=created, server_time=convert.timestamp(state.now)
+            session=convert.to_message(state), created=created, server_time=timestamp(state.now)
         )
 
     async def get_session(self, request: calls.GetSessionRequest) -> calls.GetSessionResponse:
@@ -42,7 +43,7 @@ class SessionServicer:
         state = await self._store.get(
             current_caller.get().principal.name, request.session_id, keys=keys, touch=not request.peek
         )
-        return calls.GetSessionResponse(session=convert.to_message(state), server_time=convert.timestamp(state.now))
+        return calls.GetSessionResponse(session=convert.to_message(state), server_time=timestamp(state.now))
 
     async def update_session(self, request: calls.UpdateSessionRequest) -> calls.UpdateSessionResponse:
         caller = current_caller.get()
@@ -59,8 +60,8 @@ class SessionServicer:
         return calls.UpdateSessionResponse(
             etag=updated.etag,
             incremented=updated.incremented,
-            expire_time=convert.timestamp(updated.expires_at),
-            server_time=convert.timestamp(updated.now),
+            expire_time=timestamp(updated.expires_at),
+            server_time=timestamp(updated.now),
         )
 
     async def refresh_session(self, request: calls.RefreshSessionRequest) -> calls.RefreshSessionResponse:
@@ -75,10 +76,10 @@ class SessionServicer:
             convert.to_request_key("RefreshSession", request),
         )
         return calls.RefreshSessionResponse(
-            idle_ttl=convert.duration(state.idle_ttl),
-            expire_time=convert.timestamp(state.expires_at),
-            max_expire_time=convert.timestamp(state.max_expires_at),
-            server_time=convert.timestamp(state.now),
+            idle_ttl=duration(state.idle_ttl),
+            expire_time=timestamp(state.expires_at),
+            max_expire_time=timestamp(state.max_expires_at),
+            server_time=timestamp(state.now),
         )
 
     async def end_session(self, request: calls.EndSessionRequest) -> calls.EndSessionResponse:
@@ -88,7 +89,7 @@ class SessionServicer:
             convert.to_expected(request),
             convert.to_request_key("EndSession", request),
         )
-        return calls.EndSessionResponse(end_time=convert.timestamp(ended_at))
+        return calls.EndSessionResponse(end_time=timestamp(ended_at))
 
     async def list_sessions(self, request: calls.ListSessionsRequest) -> calls.ListSessionsResponse:
         if not 0 <= request.page_size <= _LARGEST_PAGE:
@@ -103,7 +104,7 @@ class SessionServicer:
         return calls.ListSessionsResponse(
             sessions=[convert.to_message(state) for state in page.sessions],
             next_page_token=page_token.encode(page.after, labels),
-            server_time=convert.timestamp(page.now),
+            server_time=timestamp(page.now),
         )
 
 

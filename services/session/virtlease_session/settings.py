@@ -28,10 +28,19 @@ class SessionSettings(Settings):
     """How often tombstones and request records that are older than ten minutes are purged."""
 
     max_key_bytes: int = Field(256, ge=1, le=4096)
+    """The longest key."""
+
     max_value_bytes: int = Field(64 * 1024, ge=1024, le=1024 * 1024)
+    """The largest value, as JSON text."""
+
     max_session_bytes: int = Field(1024 * 1024, ge=1024, le=3 * 1024 * 1024)
+    """The largest session: its keys and its values."""
+
     max_keys: int = Field(1024, ge=1, le=16_384)
+    """How many keys a session has at most."""
+
     max_sessions_per_owner: int = Field(1_000_000, ge=1)
+    """How many sessions an owner has at most."""
 
     @model_validator(mode="after")
     def _idle_within_life(self) -> Self:

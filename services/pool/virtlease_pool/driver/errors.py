@@ -5,14 +5,16 @@ from collections.abc import Callable
 
 import libvirt
 
-from virtlease_chassis.errors import DomainError, NotFound
+from virtlease_chassis.errors import DomainError
 from virtlease_pool.errors import (
     AccessDenied,
     HypervisorBusy,
     HypervisorError,
     HypervisorUnavailable,
     OperationRefused,
+    SnapshotNotFound,
     UnsupportedByHypervisor,
+    VmGone,
 )
 
 # A connection that reported one of these, from the transport and not from a driver, never recovers.
@@ -28,19 +30,9 @@ _BROKEN_CODES = frozenset(
 _TRANSPORT = frozenset({libvirt.VIR_FROM_REMOTE, libvirt.VIR_FROM_RPC})
 
 
-class _SnapshotNotFound(NotFound):
-    reason = "SNAPSHOT_NOT_FOUND"
-
-
-class _VmGone(NotFound):
-    reason = "VM_NOT_FOUND"
-
-
 _TABLE: dict[int, Callable[[str], DomainError]] = {
-    libvirt.VIR_ERR_NO_DOMAIN: lambda text: _VmGone(text, resource_type="vm", resource_name=""),
-    libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT: lambda text: _SnapshotNotFound(
-        text, resource_type="snapshot", resource_name=""
-    ),
+    libvirt.VIR_ERR_NO_DOMAIN: VmGone,
+    libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT: SnapshotNotFound,
     libvirt.VIR_ERR_NO_SUPPORT: lambda text: UnsupportedByHypervisor(f"the hypervisor cannot do this: {text}"),
     libvirt.VIR_ERR_OPERATION_UNSUPPORTED: lambda text: UnsupportedByHypervisor(
         f"the hypervisor cannot do this: {text}"

@@ -1,0 +1,112 @@
+"""Writes the pages that say what the code says: docs/settings.md and docs/errors.md. `--check` only compares."""
+
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import virtlease_chassis.errors
+import virtlease_chassis.rpc.calls
+import virtlease_pool.core.errors
+import virtlease_pool.errors
+import virtlease_session.errors
+from virtlease_chassis.errors import DomainError
+from virtlease_chassis.settings import ProcessSettings, Settings
+from virtlease_chassis.status import code_of
+from virtlease_gateway.failures import HINTS
+from virtlease_gateway.settings import GatewaySettings
+from virtlease_pool.settings import PoolSettings
+from virtlease_session.settings import SessionSettings
+
+DOCS = Path(__file__).parent.parent / "docs"
+MARK = "<!-- written by `make docs` from the code; change it there -->"
+
+GROUPS = {
+    "Every process": ProcessSettings,
+    "Session service": SessionSettings,
+    "Pool service": PoolSettings,
+    "Gateway": GatewaySettings,
+}
+ERRORS: dict[str, tuple[ModuleType, ...]] = {
+    "Every service": (virtlease_chassis.errors, virtlease_chassis.rpc.calls),
+    "Session service": (virtlease_session.errors,),
+    "Pool service": (virtlease_pool.errors, virtlease_pool.core.errors),
+}
+
+
+def settings_page() -> str:
+    """Every setting with its default and its meaning."""
+    lines = [
+        "# Settings",
+        MARK,
+        "",
+        "All settings come from the environment. A process accepts the settings of the others and checks its own; one",
+        "that is unknown or wrong stops the start with a message that lists everything that is wrong. Times are in",
+        "seconds, sizes in bytes. OpenTelemetry is set by its own `OTEL_*` variables: spans and metrics are exported",
+        "when `OTEL_EXPORTER_OTLP_ENDPOINT` is set.",
+    ]
+    for title, group in GROUPS.items():
+        lines += ["", f"## {title}", "", "| variable | default | meaning |", "|---|---|---|", *_settings(group)]
+    return "\n".join(lines) + "\n"
+
+
+def _settings(group: type[Settings]) -> Iterator[str]:
+    for name, field in group.model_fields.items():
+        default = "" if field.default is None else _plain(field.default)
+        meaning = " ".join((field.description or "").split())
+        assert meaning, f"{group.__name__}.{name} says nothing of itself"
+        yield f"| `{group.env_name(name)}` | {default} | {meaning} |"
+
+
+def _plain(default: object) -> str:
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, tuple):
+        return f"`{' '.join(map(str, default))}`" if default else ""
+    return f"`{default}`"
+
+
+def errors_page() -> str:
+    """Every reason with its status and what a tool caller is advised to do."""
+    lines = [
+        "# Errors",
+        MARK,
+        "",
+        "Every error is a gRPC status with `google.rpc.ErrorInfo`: domain `virtlease`, one of these reasons, metadata,",
+        "and the trace id. `BadRequest` names the field, `RetryInfo` says when a retry has a chance, `ResourceInfo`",
+        "and `QuotaFailure` say what of. MCP clients get the same reason in a tool error, with the advice below.",
+    ]
+    for title, modules in ERRORS.items():
+        lines += ["", f"## {title}", "", "| reason | status | when | advice to tool callers |", "|---|---|---|---|"]
+        lines += sorted({line for module in modules for line in _errors(module)})
+    return "\n".join(lines) + "\n"
+
+
+def _errors(module: ModuleType) -> Iterator[str]:
+    for _, kind in inspect.getmembers(module, inspect.isclass):
+        if not issubclass(kind, DomainError) or kind.__module__ != module.__name__ or kind is DomainError:
+            continue
+        if "reason" not in vars(kind):
+            continue  # to callers it is what it derives from
+        code = code_of(kind.__new__(kind)).name
+        when = " ".join((inspect.getdoc(kind) or "").split()).partition(". ")[0].removeprefix("Raised ").rstrip(".")
+        advice, _ = HINTS.get(kind.reason, ("", ()))
+        yield f"| `{kind.reason}` | {code} | {when} | {advice} |"
+
+
+def main() -> int:
+    """Returns the exit status."""
+    pages = {"settings.md": settings_page(), "errors.md": errors_page()}
+    stale = [name for name, text in pages.items() if not (DOCS / name).exists() or (DOCS / name).read_text() != text]
+    if "--check" in sys.argv:
+        for name in stale:
+            print(f"docs/{name} is not what the code says; run `make docs`", file=sys.stderr)
+        return bool(stale)
+    for name, text in pages.items():
+        (DOCS / name).write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
