@@ -21,7 +21,7 @@ def _complete(received: Received) -> list[Span] | None:
 async def test_g1_one_trace_from_meta_to_libvirt(tmp_path: Path) -> None:
     # Given the three as separate processes that export to a real receiver
     async with otlp_receiver() as received:
-        settings = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": received.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+        settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "200"}
         with virtlease_apart(tmp_path, **settings) as (addresses, processes):
             async with Client(addresses.mcp_url) as client:
                 created = (await client.call_tool("create_session", {})).structured_content
@@ -36,6 +36,8 @@ async def test_g1_one_trace_from_meta_to_libvirt(tmp_path: Path) -> None:
             for process in processes.values():  # what is left is flushed at the end
                 assert await asyncio.to_thread(process.terminate) == 0
         spans = received.of_trace(TRACE_ID)
+
+    assert "rpc.server.call.duration" in received.metrics  # flushed at the end too
 
     # I expect spans of all three in that trace, the libvirt call among them
     names = {(span.service, span.name) for span in spans}

@@ -234,6 +234,16 @@ async def test_a_drain_does_not_wait_for_ever(tmp_path: Path) -> None:
         assert (await refused(accepted)).code in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
 
 
+async def test_an_old_connection_is_replaced_and_no_call_is_lost(tmp_path: Path) -> None:
+    async with world(tmp_path, max_connection_age=1) as it, it.channel() as channel:
+        slow = asyncio.create_task(it.call(channel, 3))
+        for _ in range(30):
+            assert (await it.call(channel, 8)).bed == 8
+            await asyncio.sleep(0.1)
+        it.beds.gate.set()
+        assert (await slow).bed == 3
+
+
 async def test_calls_are_measured(tmp_path: Path) -> None:
     port = free_port()
     async with world(tmp_path, metrics_address=f"127.0.0.1:{port}") as it, it.channel() as channel:

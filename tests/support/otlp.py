@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import grpc
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 
@@ -22,10 +23,11 @@ class Span:
 
 @dataclass
 class Received:
-    """The spans that have come so far."""
+    """The spans, and the names of the metrics, that have come so far."""
 
     endpoint: str
     spans: list[Span] = field(default_factory=list)
+    metrics: set[str] = field(default_factory=set)
 
     def of_trace(self, trace_id: str) -> list[Span]:
         return [span for span in self.spans if span.trace_id == trace_id]
@@ -46,6 +48,17 @@ class _Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         return trace_service_pb2.ExportTraceServiceResponse()
 
 
+class _MetricsReceiver(metrics_service_pb2_grpc.MetricsServiceServicer):
+    def __init__(self, received: Received) -> None:
+        self._received = received
+
+    async def Export(self, request, context):  # noqa: N802
+        for resource in request.resource_metrics:
+            for scope in resource.scope_metrics:
+                self._received.metrics.update(metric.name for metric in scope.metrics)
+        return metrics_service_pb2.ExportMetricsServiceResponse()
+
+
 @contextlib.asynccontextmanager
 async def otlp_receiver() -> AsyncIterator[Received]:
     """A receiver on a free loopback port."""
@@ -53,6 +66,7 @@ async def otlp_receiver() -> AsyncIterator[Received]:
     port = server.add_insecure_port("127.0.0.1:0")
     received = Received(f"http://127.0.0.1:{port}")
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Receiver(received), server)
+    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_MetricsReceiver(received), server)
     await server.start()
     try:
         yield received
