@@ -3,7 +3,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 SYNCED := .venv/.synced
 
-.PHONY: help setup run test lint fmt docs protos protos-check promises up down test-compose
+.PHONY: help setup run test lint fmt docs protos protos-check promises up down test-compose test-packages test-kill9
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -17,7 +17,10 @@ $(SYNCED): uv.lock pyproject.toml $(wildcard */pyproject.toml */*/pyproject.toml
 run: setup ## Run everything in one process, on embedded defaults
 	@$(BIN)/virtlease up
 
-test: setup ## Run the tests: unit, contract, integration, the main job end to end
+test-packages:
+	@scripts/test_packages.sh
+
+test: setup test-packages ## Run the tests: unit, contract, integration, the main job end to end
 	$(BIN)/pytest
 
 lint: setup ## Check style, types, contracts and layering
@@ -56,6 +59,9 @@ up: ## Run everything with Compose, with a token of its own
 
 down: ## Stop what `make up` started
 	docker compose down 2>/dev/null || docker-compose down
+
+test-kill9: setup test-packages ## Kill a durable session service at random, ROUNDS times
+	ROUNDS=$(or $(ROUNDS),40) $(BIN)/pytest -s tests/kill9
 
 test-compose: setup ## Run the main job through Compose, with images made on this machine (needs root)
 	scripts/test_compose.sh

@@ -10,6 +10,7 @@
     +-- Aborted              the state changed under the request; read again and retry
     +-- OutOfRange           the position asked for is no longer, or not yet, there
     +-- ResourceExhausted    a limit or a quota is reached
+    +-- Cancelled            the caller took it back before it was begun
     +-- DeadlineExceeded     the time was up before the work was done
     +-- Unimplemented        this is not done here
     +-- Unavailable          it cannot be done now; retry
@@ -117,6 +118,12 @@ class ResourceExhausted(DomainError):
     def __init__(self, message: str, *, subject: str, retry_after: float | None = None) -> None:
         super().__init__(message, retry_after=retry_after)
         self.subject = subject
+
+
+class Cancelled(DomainError):
+    """Raised when the caller took a request back before it was begun."""
+
+    reason = "CANCELLED"
 
 
 class DeadlineExceeded(DomainError):

@@ -1,9 +1,11 @@
 """Outcomes of writes by their request id, so that a retry has no second effect."""
 
-from collections import OrderedDict
-from typing import Generic, TypeVar
+from collections import deque
+from collections.abc import Hashable
+from typing import Any
+from zlib import adler32, crc32
 
-T = TypeVar("T")
+import msgspec
 
 KEPT_MS = 10 * 60 * 1000
 
@@ -12,8 +14,36 @@ class ReusedRequestId(Exception):
     """Raised when a request id comes again with another request."""
 
 
-class RequestLog(Generic[T]):
-    """The outcomes of the last ten minutes; of one owner at most `most`, the youngest.
+def stable_hash(body: bytes) -> int:
+    """64 bits that tell one body from another, the same in every process. A forger would fool only themselves."""
+    return crc32(body) << 32 | adler32(body)
+
+
+class Entry(msgspec.Struct, gc=False, eq=False):
+    """A request: when it first came, what its body was, and what it came to; None until it has succeeded."""
+
+    at: int
+    fingerprint: Hashable
+    outcome: Any = None
+
+
+class _Requests:
+    """The requests of one owner, by key and in the order in which they came. The order can name a key twice."""
+
+    __slots__ = ("entries", "order")
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.order: deque[tuple[int, str]] = deque()
+
+    def drop_oldest(self) -> None:
+        at, key = self.order.popleft()
+        if (entry := self.entries.get(key)) is not None and entry.at == at:
+            del self.entries[key]
+
+
+class RequestLog:
+    """The requests of the last ten minutes; of one owner at most `most`, the youngest.
 
     The bound is the price of a bounded memory: a caller that makes more writes than that in ten minutes can no
     longer retry the oldest of them safely.
@@ -21,38 +51,50 @@ class RequestLog(Generic[T]):
 
     def __init__(self, most: int = 100_000) -> None:
         self._most = most
-        self._owners: dict[str, OrderedDict[tuple[str, str], tuple[int, bytes, T]]] = {}
+        self._owners: dict[str, _Requests] = {}
 
     def __len__(self) -> int:
-        return sum(len(entries) for entries in self._owners.values())
+        return sum(len(requests.entries) for requests in self._owners.values())
 
-    def find(self, owner: str, method: str, request_id: str, fingerprint: bytes, now: int) -> T | None:
-        """The outcome of this request, if it is known. Raises ReusedRequestId. `now` is in monotonic ms."""
-        entries = self._owners.get(owner)
-        entry = entries.get((method, request_id)) if entries else None
-        if entry is None or now - entry[0] >= KEPT_MS:
-            return None
-        if entry[1] != fingerprint:
-            raise ReusedRequestId
-        return entry[2]
+    def entry(self, owner: str, key: str, fingerprint: Hashable, now: int) -> Entry:
+        """The entry of a request, a new one if it is new: has it an outcome, the request was carried out before.
 
-    def record(self, owner: str, method: str, request_id: str, fingerprint: bytes, now: int, outcome: T) -> None:
-        """Keeps the outcome of a request."""
-        entries = self._owners.setdefault(owner, OrderedDict())
-        entries[method, request_id] = (now, fingerprint, outcome)
-        entries.move_to_end((method, request_id))
-        if len(entries) > self._most:
-            entries.popitem(last=False)
+        Raises ReusedRequestId when another request came to something under this key.
+
+        Args:
+            key: names the request among its owner's.
+            fingerprint: tells its body from others.
+            now: monotonic, in ms.
+        """
+        requests = self._owners.get(owner)
+        if requests is None:
+            requests = self._owners[owner] = _Requests()
+        entry = requests.entries.get(key)
+        if entry is not None and entry.outcome is not None and now - entry.at < KEPT_MS:
+            if entry.fingerprint != fingerprint:
+                raise ReusedRequestId
+            return entry
+        entry = requests.entries[key] = Entry(now, fingerprint)
+        requests.order.append((now, key))
+        if len(requests.order) > self._most:
+            requests.drop_oldest()
+        return entry
+
+    def restore(self, owner: str, key: str, entry: Entry) -> None:
+        """Takes over an entry that was kept elsewhere. The oldest come first."""
+        requests = self._owners.setdefault(owner, _Requests())
+        requests.entries[key] = entry
+        requests.order.append((entry.at, key))
 
     def purge(self, now: int, budget: int) -> bool:
-        """Drops what is old, `budget` outcomes at most. Returns whether there may be more."""
+        """Drops what is old, `budget` requests at most. Returns whether there may be more."""
         for owner in list(self._owners):
-            entries = self._owners[owner]
-            while entries and now - next(iter(entries.values()))[0] >= KEPT_MS:
+            requests = self._owners[owner]
+            while requests.order and now - requests.order[0][0] >= KEPT_MS:
                 if not budget:
                     return True
-                entries.popitem(last=False)
+                requests.drop_oldest()
                 budget -= 1
-            if not entries:
+            if not requests.order:
                 del self._owners[owner]
         return False

@@ -1,6 +1,4 @@
-"""Domain errors to gRPC statuses and back: the one table, and the google.rpc details that go with it."""
-
-from dataclasses import dataclass, field
+"""Domain errors to gRPC statuses: the one table, and the google.rpc details that go with it."""
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -22,6 +20,7 @@ CODES: dict[type[errors.DomainError], grpc.StatusCode] = {
     errors.Aborted: grpc.StatusCode.ABORTED,
     errors.OutOfRange: grpc.StatusCode.OUT_OF_RANGE,
     errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Cancelled: grpc.StatusCode.CANCELLED,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
@@ -79,44 +78,3 @@ def _pack(message: error_details_pb2.ErrorInfo | object) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)  # type: ignore[arg-type]
     return packed
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What a caller learns from a failed RPC. `retry_after` is in seconds."""
-
-    code: grpc.StatusCode
-    message: str
-    reason: str = ""
-    metadata: dict[str, str] = field(default_factory=dict)
-    retry_after: float | None = None
-    faults: tuple[errors.FieldFault, ...] = ()
-
-
-def failure_of(error: grpc.aio.AioRpcError) -> Failure:
-    """Decodes what `to_status` made. An error without details, such as one of the transport, has no reason."""
-    status = status_pb2.Status()
-    for key, value in error.trailing_metadata():
-        if key == DETAILS_KEY and isinstance(value, bytes):
-            status.ParseFromString(value)
-    return _decode(error.code(), error.details() or "", status)
-
-
-def _decode(code: grpc.StatusCode, message: str, status: status_pb2.Status) -> Failure:
-    info = error_details_pb2.ErrorInfo()
-    retry = error_details_pb2.RetryInfo()
-    bad = error_details_pb2.BadRequest()
-    retry_after = None
-    for detail in status.details:
-        detail.Unpack(info)
-        detail.Unpack(bad)
-        if detail.Unpack(retry):
-            retry_after = retry.retry_delay.ToMilliseconds() / 1000
-    return Failure(
-        code=code,
-        message=message,
-        reason=info.reason,
-        metadata=dict(info.metadata),
-        retry_after=retry_after,
-        faults=tuple(errors.FieldFault(v.field, v.description) for v in bad.field_violations),
-    )

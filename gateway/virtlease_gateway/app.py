@@ -9,6 +9,7 @@ import grpc
 from fastmcp import FastMCP
 from opentelemetry import trace
 
+from virtlease.client import SessionPipeline
 from virtlease_chassis.address import Address
 from virtlease_chassis.identity import Authenticator
 from virtlease_chassis.process import Process
@@ -66,7 +67,9 @@ async def mcp_server(process: Process, authenticator: Authenticator, targets: Ta
             if each.target not in channels:
                 options = settings.channel(each.target, process.common.max_message_bytes)
                 channels[each.target] = await stack.enter_async_context(open_channel(options))
-        sessions = Sessions(channels[targets.session], introduction, settings.call_timeout)
+        pipeline = SessionPipeline(channels[targets.session], metadata=introduction.of_gateway)
+        stack.push_async_callback(pipeline.close)
+        sessions = Sessions(pipeline, introduction, settings.call_timeout)
         tracer = process.telemetry.tracer("gateway")
         server = build_server(offered, channels, sessions, introduction, authenticator, settings, tracer)
         readiness = Readiness([(each.service.full_name, channels[each.target]) for each in offered])

@@ -10,6 +10,7 @@ from google.protobuf.message_factory import GetMessageClass
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
+from virtlease.client import CallFailed
 from virtlease_chassis.identity import Principal
 from virtlease_gateway.contracts import RpcTool
 from virtlease_gateway.users import Introduction
@@ -40,20 +41,26 @@ class Backend:
         )
 
     async def answer(self, request: Message, user: Principal) -> Message:
-        """The response. Raises grpc.aio.AioRpcError."""
+        """The response. Raises CallFailed."""
         with self._span():
-            response: Message = await self._call(
-                request, metadata=self._introduction.metadata(user), timeout=self._timeout
-            )
+            try:
+                response: Message = await self._call(
+                    request, metadata=self._introduction.metadata(user), timeout=self._timeout
+                )
+            except grpc.aio.AioRpcError as error:
+                raise CallFailed.from_rpc_error(error) from error
             return response
 
     async def stream(self, request: Message, user: Principal) -> AsyncIterator[Message]:
-        """The responses of a streaming RPC. Raises grpc.aio.AioRpcError."""
+        """The responses of a streaming RPC. Raises CallFailed."""
         with self._span():
-            async for response in self._call(
-                request, metadata=self._introduction.metadata(user), timeout=self._timeout
-            ):
-                yield response
+            try:
+                async for response in self._call(
+                    request, metadata=self._introduction.metadata(user), timeout=self._timeout
+                ):
+                    yield response
+            except grpc.aio.AioRpcError as error:
+                raise CallFailed.from_rpc_error(error) from error
 
     def _span(self) -> AbstractContextManager[trace.Span]:
         attributes = {"rpc.system.name": "grpc", "rpc.method": self._name}

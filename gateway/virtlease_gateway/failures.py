@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from fastmcp.tools import ToolResult
 
-from virtlease_chassis.status import Failure, failure_of
+from virtlease.client import CallFailed
 from virtlease_gateway.translate import BadArguments
 
 # Codes after which the same call can succeed.
@@ -89,9 +89,8 @@ def bad_arguments(error: BadArguments) -> ToolFailure:
     return ToolFailure("INVALID_ARGUMENT", "INVALID_ARGUMENTS", str(error))
 
 
-def rpc_failure(error: grpc.aio.AioRpcError) -> ToolFailure:
+def call_failure(failure: CallFailed) -> ToolFailure:
     """For a call that a service refused, or that never reached one."""
-    failure = failure_of(error)
     return ToolFailure(
         code=failure.code.name,
         reason=failure.reason or failure.code.name,
@@ -101,7 +100,7 @@ def rpc_failure(error: grpc.aio.AioRpcError) -> ToolFailure:
     )
 
 
-def _message(failure: Failure) -> str:
+def _message(failure: CallFailed) -> str:
     """The service's words; but the transport's own name addresses, and an internal error has nothing to say."""
     if failure.reason and failure.code is not grpc.StatusCode.INTERNAL:
         return failure.message

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import grpc
-
+from virtlease.client import CallFailed, SessionPipeline
 from virtlease.session.v1 import session_calls_pb2 as calls
-from virtlease.session.v1 import session_pb2, session_service_pb2_grpc
+from virtlease.session.v1 import session_pb2
 from virtlease_chassis.identity import Principal
+from virtlease_chassis.telemetry import traceparent
 from virtlease_gateway.users import Introduction
 
 HISTORY_KEY = "_history"
@@ -23,20 +23,15 @@ log = logging.getLogger(__name__)
 class Sessions:
     """The session service, as far as calls to other services need it. `timeout` is in seconds."""
 
-    def __init__(self, channel: grpc.aio.Channel, introduction: Introduction, timeout: float) -> None:
-        self._stub: session_service_pb2_grpc.SessionServiceAsyncStub = session_service_pb2_grpc.SessionServiceStub(
-            channel
-        )
+    def __init__(self, pipeline: SessionPipeline, introduction: Introduction, timeout: float) -> None:
+        self._pipeline = pipeline
         self._introduction = introduction
         self._timeout = timeout
 
     async def check(self, session_id: str, user: Principal) -> None:
-        """Makes sure that the session is the user's and lives, and moves its deadline. Raises AioRpcError."""
-        await self._stub.GetSession(
-            calls.GetSessionRequest(session_id=session_id, omit_values=True),
-            metadata=self._introduction.metadata(user),
-            timeout=self._timeout,
-        )
+        """Makes sure that the session is the user's and lives, and moves its deadline. Raises CallFailed."""
+        request = calls.GetSessionRequest(session_id=session_id, omit_values=True)
+        await self._pipeline.get(request, **self._options(user))
 
     async def record(self, session_id: str, user: Principal, entry: Mapping[str, Any]) -> bool:
         """Appends a call to the session's history. Returns whether that worked: it never fails the call itself."""
@@ -49,11 +44,18 @@ class Sessions:
             system_keys=True,
         )
         try:
-            await self._stub.UpdateSession(request, metadata=self._introduction.metadata(user), timeout=self._timeout)
-        except grpc.aio.AioRpcError as error:
-            log.warning("a call was not recorded in its session: %s", error.details())
+            await self._pipeline.update(request, **self._options(user))
+        except CallFailed as failure:
+            log.warning("a call was not recorded in its session: %s", failure)
             return False
         return True
+
+    def _options(self, user: Principal) -> dict[str, Any]:
+        return {
+            "timeout": self._timeout,
+            "traceparent": traceparent(),
+            "principal": self._introduction.principal(user),
+        }
 
 
 def history_entry(

@@ -50,9 +50,15 @@ class Introduction:
 
     def metadata(self, user: Principal) -> Metadata:
         """For a call in the name of a user."""
-        metadata: Metadata = outgoing()
-        if self._token is not None:
-            metadata.append(("authorization", f"Bearer {self._token}"))
-            if self._acts_for_others:
-                metadata.append((PRINCIPAL_HEADER, user.to_header()))
+        metadata = [*outgoing(), *self.of_gateway()]
+        if principal := self.principal(user):
+            metadata.append((PRINCIPAL_HEADER, principal))
         return metadata
+
+    def of_gateway(self) -> Metadata:
+        """For a stream that carries calls in the names of many."""
+        return [("authorization", f"Bearer {self._token}")] if self._token is not None else []
+
+    def principal(self, user: Principal) -> str:
+        """The user as a header says them; empty where the services are told of nobody."""
+        return user.to_header() if self._token is not None and self._acts_for_others else ""

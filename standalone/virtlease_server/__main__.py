@@ -1,6 +1,9 @@
 """The `virtlease` command."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -13,31 +16,46 @@ app = typer.Typer(
 )
 
 
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Keep sessions in this folder, so that they outlive the process. Default: in memory."),
+]
+
+
 def _exit(run: Callable[[], int]) -> None:
     raise typer.Exit(run())
 
 
+def _keep_sessions(data_dir: Path | None) -> None:
+    """The option is a setting under another name; settings are read from the environment."""
+    if data_dir is not None:
+        os.environ["VIRTLEASE_SESSION_DATA_DIR"] = str(data_dir)
+
+
 @app.command()
-def up() -> None:
-    """Run everything in this process, on loopback: sessions in memory, libvirt's test driver unless set otherwise."""
+def up(data_dir: DataDir = None) -> None:
+    """Run everything in this process, on loopback: libvirt's test driver unless set otherwise."""
     from virtlease_server.up import main
 
+    _keep_sessions(data_dir)
     _exit(main)
 
 
 @app.command()
-def mcp() -> None:
+def mcp(data_dir: DataDir = None) -> None:
     """Serve MCP on standard input and output, with everything in this process."""
     from virtlease_server.stdio import main
 
+    _keep_sessions(data_dir)
     _exit(main)
 
 
 @app.command()
-def session() -> None:
+def session(data_dir: DataDir = None) -> None:
     """Run the session service."""
     from virtlease_session.__main__ import main
 
+    _keep_sessions(data_dir)
     _exit(main)
 
 

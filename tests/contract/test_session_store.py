@@ -5,9 +5,11 @@ import json
 from typing import Any
 
 import pytest
+from support.session_verbs import Verbs
 
-from virtlease_chassis.errors import InvalidArgument, ResourceExhausted
+from virtlease_chassis.errors import DomainError, InvalidArgument, ResourceExhausted
 from virtlease_session.errors import (
+    Compacted,
     Conflict,
     IncrementOverflow,
     RequestIdReused,
@@ -15,12 +17,14 @@ from virtlease_session.errors import (
     SessionExists,
     SessionExpired,
     SessionNotFound,
+    WatcherTooSlow,
     WrongType,
 )
 from virtlease_session.model import (
     ANY,
     Append,
     Delete,
+    Event,
     Expected,
     Increment,
     Mutation,
@@ -29,20 +33,20 @@ from virtlease_session.model import (
     SessionState,
     Set,
 )
-from virtlease_session.ports import SessionStore
+from virtlease_session.ports import Watcher
 
 ME, OTHER = "acme/alice", "acme/bob"
 
 
-def request(request_id: str, body: bytes = b"body", method: str = "M") -> RequestKey:
-    return RequestKey(method, request_id, body)
+def request(request_id: str, body: bytes = b"body") -> RequestKey:
+    return RequestKey(request_id, body)
 
 
 def increment(key: str = "n", amount: int = 1) -> Mutation:
     return Mutation(key, Increment(amount))
 
 
-async def created(store: SessionStore, session_id: str = "", owner: str = ME, **fields: Any) -> SessionState:
+async def created(store: Verbs, session_id: str = "", owner: str = ME, **fields: Any) -> SessionState:
     return await store.create(owner, NewSession(session_id, **fields), None)
 
 
@@ -314,7 +318,7 @@ async def test_s2_no_resurrection_of_an_expired_session(store, tested) -> None:
     assert (await store.list(ME, {}, 10, "")).sessions == ()
 
 
-def _late_calls(store: SessionStore, session_id: str) -> list[Any]:
+def _late_calls(store: Verbs, session_id: str) -> list[Any]:
     return [
         store.get(ME, session_id),
         store.update(ME, session_id, [increment()], ANY, None),
@@ -395,14 +399,16 @@ async def test_s5_concurrent_retries_have_one_effect(store) -> None:
     assert (await store.get(ME, state.session_id)).values == {"n": "1"}
 
 
-async def test_a_request_id_is_of_one_request_owner_and_method(store) -> None:
+async def test_a_request_id_is_of_one_request_owner_verb_and_session(store) -> None:
     state = await created(store)
     await store.update(ME, state.session_id, [increment()], ANY, request("r"))
     with pytest.raises(RequestIdReused):
         await store.update(ME, state.session_id, [increment(amount=5)], ANY, request("r", b"another body"))
     other = await created(store, owner=OTHER)
     await store.update(OTHER, other.session_id, [increment()], ANY, request("r", b"another body"))
-    await store.end(ME, state.session_id, ANY, request("r", b"another body", "EndSession"))
+    another = await created(store)
+    await store.update(ME, another.session_id, [increment()], ANY, request("r", b"another body"))
+    await store.end(ME, state.session_id, ANY, request("r", b"another body"))
 
 
 async def test_a_request_that_failed_can_be_made_again(store) -> None:
@@ -451,3 +457,144 @@ async def test_list_selects_by_labels(store) -> None:
     found = (await store.list(ME, {"a": "0", "b": "1"}, 10, "")).sessions
     assert [dict(state.labels) for state in found] == [{"a": "0", "b": "1"}]
     assert (await store.list(ME, {"c": "0"}, 10, "")).sessions == ()
+
+
+# Watching
+
+
+async def changes(watcher: Watcher, count: int) -> list[tuple[str, str, str]]:
+    """The next changes, as type, session and etag."""
+    found: list[Event] = []
+    while len(found) < count:
+        more = await watcher.events(5)
+        assert more, f"{len(found)} of {count} changes came: {found}"
+        found += more
+    return [(event.type.name, event.session_id, event.etag) for event in found]
+
+
+async def test_s7_a_watcher_sees_each_change_once_and_in_order(store, tested) -> None:
+    await created(store, "before")
+    watcher = await store.watch(ME)
+    one = await created(store, "one", idle_ttl=5_000, labels={"a": "b"})
+    first = await store.update(ME, "one", [Mutation("k", Set("1")), Mutation("j", Set("1"))], ANY, None)
+    await store.refresh(ME, "one", None, ANY, None)
+    two = await created(store, "two")
+    second = await store.update(ME, "one", [Mutation("k", Delete())], ANY, None)
+    await store.end(ME, "two", ANY, None)
+    tested.advance(7)
+    tested.sweep()
+    seen = await changes(watcher, 7)
+    assert seen == [
+        ("CREATED", "one", one.etag),
+        ("UPDATED", "one", first.etag),
+        ("REFRESHED", "one", first.etag),
+        ("CREATED", "two", two.etag),
+        ("UPDATED", "one", second.etag),
+        ("ENDED", "two", two.etag),
+        ("EXPIRED", "one", second.etag),
+    ]
+    assert await watcher.events(0.05) == []
+    watcher.close()
+
+
+async def test_events_say_what_changed(store) -> None:
+    watcher = await store.watch(ME)
+    await created(store, "one", labels={"a": "b"})
+    await store.update(ME, "one", [Mutation("k", Set("1")), Mutation("j", Set("1"))], ANY, None)
+    found = [*await watcher.events(5), *await watcher.events(0.2)]
+    assert [dict(event.labels) for event in found] == [{"a": "b"}, {"a": "b"}]
+    assert set(found[1].keys) == {"k", "j"}
+    assert found[0].at <= found[1].at
+    watcher.close()
+
+
+async def test_s7_reads_and_failed_writes_are_no_changes(store) -> None:
+    state = await created(store, values={"n": '"text"'})
+    watcher = await store.watch(ME)
+    await store.get(ME, state.session_id)
+    for failing in (
+        store.update(ME, state.session_id, [increment()], ANY, None),
+        store.end(ME, state.session_id, Expected(etag="other"), None),
+        store.create(ME, NewSession(state.session_id), None),
+    ):
+        with pytest.raises(DomainError):
+            await failing
+    await store.update(ME, state.session_id, [Mutation("a", Set("1"))], ANY, request("r"))
+    await store.update(ME, state.session_id, [Mutation("a", Set("1"))], ANY, request("r"))
+    assert len(await changes(watcher, 1)) == 1
+    assert await watcher.events(0.05) == []
+    watcher.close()
+
+
+async def test_s4_a_watcher_sees_only_its_owner(store) -> None:
+    watcher = await store.watch(OTHER)
+    await created(store, "mine")
+    await created(store, "theirs", owner=OTHER)
+    assert [session_id for _, session_id, _ in await changes(watcher, 1)] == ["theirs"]
+    assert await watcher.events(0.05) == []
+    watcher.close()
+
+
+async def test_s7_a_watch_goes_on_from_a_token(store) -> None:
+    watcher = await store.watch(ME)
+    state = await created(store)
+    await changes(watcher, 1)
+    token = watcher.token
+    watcher.close()
+    etags = [(await store.update(ME, state.session_id, [increment()], ANY, None)).etag for _ in range(5)]
+    again = await store.watch(ME, token)
+    assert [etag for _, _, etag in await changes(again, 5)] == etags
+    # Twice from the same token, and from the middle
+    middle = await store.watch(ME, token)
+    assert [etag for _, _, etag in await changes(middle, 5)] == etags
+    for each in (again, middle):
+        each.close()
+
+
+async def test_s7_a_token_that_is_too_old_is_compacted(store, tested) -> None:
+    watcher = await store.watch(ME)
+    state = await created(store)
+    token = watcher.token
+    for _ in range(tested.watch_history + 20):
+        await store.update(ME, state.session_id, [increment()], ANY, None)
+
+    async def go_on() -> None:
+        await (await store.watch(ME, token)).events(1)
+
+    with pytest.raises(Compacted):
+        await go_on()
+    watcher.close()
+
+
+async def test_s7_a_watcher_that_does_not_read_is_told_that_it_missed_some(store, tested) -> None:
+    watcher = await store.watch(ME)
+    state = await created(store)
+    for _ in range(tested.watch_history + 20):
+        await store.update(ME, state.session_id, [increment()], ANY, None)
+    with pytest.raises((WatcherTooSlow, Compacted)):
+        await watcher.events(1)
+    watcher.close()
+
+
+@pytest.mark.parametrize("token", ["x", "é", "AAAA", "bnVsbA==", "WyJhIiwgLTFd", "WyJhIiwgMS41XQ=="])
+async def test_a_forged_token_is_refused(store, token: str) -> None:
+    with pytest.raises((InvalidArgument, Compacted)):
+        await store.watch(ME, token)
+
+
+async def test_s7_many_writers_and_a_watcher(store) -> None:
+    watcher = await store.watch(ME)
+    states = [await created(store) for _ in range(5)]
+    await changes(watcher, 5)
+
+    async def writer(session_id: str) -> None:
+        for _ in range(8):
+            await store.update(ME, session_id, [increment()], ANY, None)
+
+    writers = [asyncio.create_task(writer(state.session_id)) for state in states for _ in range(2)]
+    seen = await changes(watcher, 5 * 16)
+    await asyncio.gather(*writers)
+    for state in states:
+        versions = [int(etag.split("-")[1]) for _, session_id, etag in seen if session_id == state.session_id]
+        assert versions == list(range(2, 18))
+    watcher.close()

@@ -14,10 +14,10 @@ from fastmcp import Client
 from support.identities import TOKENS, bearer, write_identities
 from support.processes import Addresses, virtlease_up
 
+from virtlease.client import CallFailed
 from virtlease.pool.v1 import vm_inspection_pb2, vm_lifecycle_pb2, vm_service_pb2_grpc
 from virtlease.session.v1 import session_calls_pb2 as calls
 from virtlease.session.v1 import session_service_pb2_grpc
-from virtlease_chassis.status import Failure, failure_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -167,8 +167,8 @@ async def test_s4_a_session_of_another_owner_does_not_exist(tmp_path: Path) -> N
     assert (scopeless.code, scopeless.metadata["scope"]) == (grpc.StatusCode.PERMISSION_DENIED, "session:write")
 
 
-async def refused(call: Any) -> Failure:
+async def refused(call: Any) -> CallFailed:
     """What a call failed with."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    return failure_of(caught.value)
+    return CallFailed.from_rpc_error(caught.value)

@@ -19,13 +19,13 @@ from support.greenhouse import SERVICE, compile_descriptors
 from support.identities import TOKENS, bearer, write_identities
 from support.processes import free_port
 
+from virtlease.client import CallFailed
 from virtlease_chassis.address import Address
 from virtlease_chassis.errors import FailedPrecondition
 from virtlease_chassis.identity import Authenticator, current_caller
 from virtlease_chassis.rpc import ChannelOptions, GrpcServer, Listen, Service, open_channel
 from virtlease_chassis.rpc.deadline import time_left
 from virtlease_chassis.settings import ProcessSettings, SettingsError
-from virtlease_chassis.status import Failure, failure_of
 from virtlease_chassis.telemetry import ProcessTelemetry
 
 
@@ -116,10 +116,10 @@ async def world(folder: Path, address: str = "127.0.0.1:0", **settings: Any) -> 
             await server.drain(0.5)
 
 
-async def refused(call: Any) -> Failure:
+async def refused(call: Any) -> CallFailed:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    return failure_of(caught.value)
+    return CallFailed.from_rpc_error(caught.value)
 
 
 async def test_domain_errors_and_faults_of_ours(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

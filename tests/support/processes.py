@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,10 +18,14 @@ END_SECONDS = 30.0
 
 
 def free_port() -> int:
-    """A loopback port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listened on a moment ago.
+
+    It is below those that the system gives to outgoing connections: one of them could take it before our process does.
+    """
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.randint(12_000, 32_000)))
+            return int(probe.getsockname()[1])
 
 
 def clean_environment(**settings: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The one in whose name a call is made."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import parse_qs, urlencode
 
@@ -19,15 +20,15 @@ class Principal:
     tenant: str
     owner: str
     scopes: frozenset[str]
+    name: str = field(init=False)
+    """`tenant/owner`: unique, since neither part has a slash."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.tenant}/{self.owner}")
 
     def has(self, scope: str) -> bool:
         """Whether the scope is theirs."""
         return scope in self.scopes or (EVERYTHING in self.scopes and scope != ACT_AS)
-
-    @property
-    def name(self) -> str:
-        """`tenant/owner`: unique, since neither part has a slash."""
-        return f"{self.tenant}/{self.owner}"
 
     def to_header(self) -> str:
         """The value of `x-virtlease-principal` by which a trusted caller passes this principal on."""
@@ -85,3 +86,6 @@ class Caller:
 
 current_caller: ContextVar[Caller] = ContextVar("current_caller")
 """The caller of the RPC that is being handled."""
+
+reauthenticate: ContextVar[Callable[[], Caller]] = ContextVar("reauthenticate")
+"""For long streams: finds out anew who the caller is. Raises Unauthenticated when nobody knows them any more."""

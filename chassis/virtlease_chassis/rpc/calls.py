@@ -1,6 +1,8 @@
 """The calls under way in one server, and whether new ones are taken."""
 
 import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
 
 from virtlease_chassis.errors import Unavailable
 
@@ -14,6 +16,14 @@ class ShuttingDown(Unavailable):
         super().__init__("this replica is shutting down; try another", retry_after=0.1)
 
 
+_draining: ContextVar[Callable[[], bool]] = ContextVar("draining", default=lambda: False)
+
+
+def draining() -> bool:
+    """Whether the server of the call that is being handled shuts down: a stream that could go on for ever ends then."""
+    return _draining.get()()
+
+
 class Calls:
     """Counts the calls that were accepted, and refuses them from some moment on."""
 
@@ -25,12 +35,13 @@ class Calls:
         self._quiet.set()
 
     def accept(self) -> None:
-        """Counts a call. Raises ShuttingDown when no more are taken."""
+        """Counts a call, and lets it see the shutdown come. Raises ShuttingDown when no more are taken."""
         if self._refusing:
             self._last_refused = asyncio.get_running_loop().time()
             raise ShuttingDown
         self.running += 1
         self._quiet.clear()
+        _draining.set(self._is_refusing)
 
     def finish(self) -> None:
         """Uncounts a call."""
@@ -42,6 +53,9 @@ class Calls:
         """Takes no more calls."""
         self._refusing = True
         self._last_refused = asyncio.get_running_loop().time()
+
+    def _is_refusing(self) -> bool:
+        return self._refusing
 
     async def wait_until_answered(self) -> None:
         """Returns when no accepted call is under way."""

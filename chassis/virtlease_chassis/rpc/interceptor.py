@@ -17,7 +17,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, StatusCode
 
 from virtlease_chassis.errors import DomainError
-from virtlease_chassis.identity import Authenticator, current_caller
+from virtlease_chassis.identity import Authenticator, Caller, current_caller, reauthenticate
 from virtlease_chassis.rpc.calls import Calls
 from virtlease_chassis.rpc.deadline import call_deadline
 from virtlease_chassis.status import DETAILS_KEY, code_of, internal_status, to_status
@@ -50,7 +50,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         meter: metrics.Meter,
         calls: Calls,
     ) -> None:
-        """`scopes` names the scope that each method needs, by its full path `/package.Service/Method`."""
+        """`scopes` names the scope that each method needs, empty for none, by its path `/package.Service/Method`."""
         self._authenticator = authenticator
         self._scopes = scopes
         self._tracer = tracer
@@ -125,11 +125,16 @@ class _Call:
         """Finds out who calls and lets them in, or raises a DomainError."""
         self._method.calls.accept()
         self._accepted = True
-        caller = self._method.authenticator.caller(self._metadata, self._context.peer(), self._certificate_names)
-        caller.require(self._method.scope)
+        caller = self._caller()
+        if self._method.scope:
+            caller.require(self._method.scope)
         current_caller.set(caller)
+        reauthenticate.set(self._caller)
         if (remaining := self._context.time_remaining()) is not None:
             call_deadline.set(asyncio.get_running_loop().time() + remaining)
+
+    def _caller(self) -> Caller:
+        return self._method.authenticator.caller(self._metadata, self._context.peer(), self._certificate_names)
 
     async def fail(self, error: BaseException) -> None:
         """Aborts the call with the status of the error. Returns when there is nobody left to be told."""

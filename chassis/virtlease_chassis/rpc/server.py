@@ -1,6 +1,7 @@
 """Runs gRPC services: health for each, reflection, keepalive, limits, and an end that loses no accepted call."""
 
 import asyncio
+import functools
 import logging
 import os
 from collections.abc import Sequence
@@ -63,6 +64,7 @@ class GrpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [*(service.name for service in services), health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
         reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
+        self._followers: list[asyncio.Task[None]] = []
         self.addresses: list[Address] = []
 
     async def start(self, listens: Sequence[Listen]) -> None:
@@ -71,9 +73,12 @@ class GrpcServer:
         for listen in listens:
             self.addresses.append(self._bind(listen, credentials))
         await self._server.start()
+        await self.set_health("", True)
         for service in self._services:
             await self.set_health(service.name, True)
-        await self.set_health("", True)
+            if service.health is not None:
+                follow = service.health.follow(functools.partial(self.set_health, service.name))
+                self._followers.append(asyncio.create_task(follow))
 
     async def set_health(self, service: str, serving: bool) -> None:
         """What a health check of the service answers from now on. The empty name stands for the whole server."""
@@ -84,6 +89,8 @@ class GrpcServer:
 
         Calls that take longer than `grace` seconds are cancelled.
         """
+        for follower in self._followers:
+            follower.cancel()
         await self._health.enter_graceful_shutdown()
         self._calls.refuse()
         try:
@@ -133,7 +140,8 @@ def _options(settings: ProcessSettings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_connection_age_ms", round(settings.max_connection_age * 1000)),
-        ("grpc.max_connection_age_grace_ms", 60_000),
+        # Streams end by themselves at that age, counted from their own beginning.
+        ("grpc.max_connection_age_grace_ms", round(settings.max_connection_age * 1000) + 60_000),
         # Finds clients that vanished without a word; lets clients ping as often as our own do.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),

@@ -10,6 +10,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from virtlease_chassis.errors import Unimplemented
 from virtlease_chassis.names import snake_case
+from virtlease_chassis.rpc.health import Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +19,14 @@ class Service:
 
     `servicer` has a method for each RPC that is built, named as the RPC in snake_case. It takes the request (or an
     async iterator of requests) and returns the response (or is an async generator of responses); who is calling is in
-    `current_caller`. An RPC without a method answers UNIMPLEMENTED. `scopes` names the scope that each RPC needs.
+    `current_caller`. An RPC without a method answers UNIMPLEMENTED. `scopes` names the scope that each RPC needs;
+    empty for one that checks what it is asked for by itself. `health` says whether it can do its work.
     """
 
     descriptor: ServiceDescriptor
     servicer: object
     scopes: Mapping[str, str]
+    health: Health | None = None
 
     @property
     def name(self) -> str:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-import grpc
 from fastmcp.server.dependencies import get_context
 from fastmcp.tools import ToolResult
 from fastmcp.utilities.types import Image as ImageContent
@@ -15,11 +14,12 @@ from google.protobuf.message import Message
 from mcp_types import ContentBlock, TextContent
 from opentelemetry import trace
 
+from virtlease.client import CallFailed
 from virtlease_chassis.identity import Principal
 from virtlease_chassis.telemetry import trace_id_of
 from virtlease_gateway.backend import Backend
 from virtlease_gateway.contracts import RpcTool
-from virtlease_gateway.failures import ToolFailure, bad_arguments, rpc_failure
+from virtlease_gateway.failures import ToolFailure, bad_arguments, call_failure
 from virtlease_gateway.sessions import Sessions, history_entry
 from virtlease_gateway.tools.roles import Roles
 from virtlease_gateway.translate import ArgumentDecoder, BadArguments, ResultEncoder
@@ -97,8 +97,8 @@ class RpcCall:
             raise bad_arguments(BadArguments([(SESSION_ARGUMENT, "expected the id of a session")]))
         try:
             await self._sessions.check(session_id, user)
-        except grpc.aio.AioRpcError as error:
-            raise rpc_failure(error) from error
+        except CallFailed as failure:
+            raise call_failure(failure) from failure
 
     async def _act(self, arguments: dict[str, Any], user: Principal) -> _Outcome:
         try:
@@ -111,8 +111,8 @@ class RpcCall:
             return _Outcome(failure=bad_arguments(error))
         except ToolFailure as failure:
             return _Outcome(failure=failure)
-        except grpc.aio.AioRpcError as error:
-            return _Outcome(failure=rpc_failure(error))
+        except CallFailed as failed:
+            return _Outcome(failure=call_failure(failed))
         return _Outcome(result=self._to_result(response))
 
     async def _response(self, request: Message, user: Principal) -> Message:

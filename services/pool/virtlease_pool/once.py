@@ -21,21 +21,20 @@ class Once:
     def __init__(self, clock: Clock, keep: Callable[[Exception], bool]) -> None:
         self._clock = clock
         self._keep = keep
-        self._log: RequestLog[asyncio.Task[Any]] = RequestLog()
+        self._log = RequestLog()
 
     async def run(
         self, owner: str, method: str, request_id: str, fingerprint: bytes, write: Callable[[], Awaitable[T]]
     ) -> T:
         """Runs the write, or returns what it came to before. Raises RequestIdReused."""
-        now = self._clock.monotonic()
         try:
-            task = self._log.find(owner, method, request_id, fingerprint, now)
+            entry = self._log.entry(owner, f"{method} {request_id}", fingerprint, self._clock.monotonic())
         except ReusedRequestId:
             raise RequestIdReused from None
+        task: asyncio.Task[T] | None = entry.outcome
         if task is None or self._may_run_again(task):
-            task = asyncio.ensure_future(_task(write))
+            task = entry.outcome = asyncio.ensure_future(_task(write))
             task.add_done_callback(_retrieve)
-            self._log.record(owner, method, request_id, fingerprint, now, task)
         result: T = await asyncio.shield(task)
         return result
 

@@ -1,6 +1,5 @@
 """The composition root: opens everything in order, and closes it in reverse."""
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
@@ -10,11 +9,11 @@ from virtlease.tool.v1 import tool_pb2
 from virtlease_chassis.clock import SystemClock
 from virtlease_chassis.identity import Authenticator
 from virtlease_chassis.process import Process
-from virtlease_chassis.rpc import GrpcServer, Listen, Service
-from virtlease_session.engine import Engine
+from virtlease_chassis.rpc import GrpcServer, Health, Listen, Service
+from virtlease_session.convert import Requests
 from virtlease_session.servicer import SessionServicer
 from virtlease_session.settings import SessionSettings
-from virtlease_session.store.memory import MemoryStore
+from virtlease_session.store.open import open_store
 
 SERVICE = session_service_pb2.DESCRIPTOR.services_by_name["SessionService"]
 log = logging.getLogger(__name__)
@@ -33,19 +32,21 @@ async def session_service(
     if on_network:
         process.common.check_exposed(settings.address, settings.env_name("address"))
         listens.insert(0, Listen(settings.address, settings.env_name("address")))
-    limits = settings.limits
-    store = MemoryStore(Engine(SystemClock(), limits))
-    servicer = SessionServicer(store, limits, round(settings.idle_ttl * 1000))
-    server = GrpcServer(
-        [Service(SERVICE, servicer, _scopes())],
-        settings=process.common,
-        authenticator=authenticator,
-        tracer=process.telemetry.tracer("session"),
-        meter=process.telemetry.meter,
-    )
-    async with contextlib.AsyncExitStack() as stack:
-        maintenance = asyncio.create_task(store.maintain(settings.cleanup_interval))
-        stack.callback(maintenance.cancel)
+    tracer = process.telemetry.tracer("session")
+    health = Health()
+    async with (
+        open_store(settings, SystemClock(), health.tell) as store,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        requests = Requests(settings.limits, round(settings.idle_ttl * 1000))
+        servicer = SessionServicer(store, requests, tracer, process.common.max_connection_age)
+        server = GrpcServer(
+            [Service(SERVICE, servicer, scopes(), health)],
+            settings=process.common,
+            authenticator=authenticator,
+            tracer=tracer,
+            meter=process.telemetry.meter,
+        )
         await server.start(listens)
         stack.push_async_callback(server.drain, process.common.drain_timeout)
         log.info("session service on %s", ", ".join(map(str, server.addresses)))
@@ -58,8 +59,10 @@ async def serve(process: Process) -> None:
         await process.stop.wait()
 
 
-def _scopes() -> dict[str, str]:
-    """The scope of each method: the one its tool option names, or reading for those that are no tools."""
+def scopes() -> dict[str, str]:
+    """The scope of each method: the one its tool option names. A pipeline checks each operation by itself."""
+    others = {"WatchSessions": "session:read", "Pipeline": ""}
     return {
-        method.name: method.GetOptions().Extensions[tool_pb2.tool].scope or "session:read" for method in SERVICE.methods
+        method.name: method.GetOptions().Extensions[tool_pb2.tool].scope or others[method.name]
+        for method in SERVICE.methods
     }

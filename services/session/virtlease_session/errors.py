@@ -1,6 +1,15 @@
 """What can go wrong with a session."""
 
-from virtlease_chassis.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from virtlease_chassis.errors import (
+    Aborted,
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    ResourceExhausted,
+    Unavailable,
+)
 
 RESOURCE = "session"
 
@@ -67,6 +76,33 @@ class IncrementOverflow(FailedPrecondition):
 
     def __init__(self, key: str) -> None:
         super().__init__(f"the sum under {key!r} does not fit 64 bits", metadata={"key": key})
+
+
+class Compacted(OutOfRange):
+    """Raised for a resume token whose place in the history is no longer kept: list anew, and watch from now on."""
+
+    reason = "COMPACTED"
+
+    def __init__(self) -> None:
+        super().__init__("the changes after this token are no longer kept; list anew, then watch without a token")
+
+
+class WatcherTooSlow(ResourceExhausted):
+    """Raised when a watcher did not read changes before they were dropped: it can resume from its last token."""
+
+    reason = "WATCHER_TOO_SLOW"
+
+    def __init__(self) -> None:
+        super().__init__("changes were dropped before this watch read them", subject="watch")
+
+
+class StoreUnavailable(Unavailable):
+    """Raised when the store cannot be reached, or cannot be written to. A write may have had its effect."""
+
+    reason = "STORE_UNAVAILABLE"
+
+    def __init__(self) -> None:
+        super().__init__("the session store cannot be reached", retry_after=1)
 
 
 class RequestIdReused(InvalidArgument):

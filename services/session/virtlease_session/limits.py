@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from virtlease_chassis.errors import InvalidArgument, ResourceExhausted
 from virtlease_session import json_text
-from virtlease_session.lists import byte_length, to_json
+from virtlease_session.lists import byte_length, value_size
 
 SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SYSTEM_PREFIX = "_"
@@ -26,29 +26,31 @@ class Limits:
     sessions_per_owner: int = 1_000_000
     max_life: int = 86_400_000
 
-    def check_value(self, text: str, field: str) -> None:
-        """Raises InvalidArgument unless the text is a JSON value of allowed size."""
+    def value_fault(self, text: str) -> str:
+        """What is wrong with the text as a JSON value; empty when nothing is."""
         if byte_length(text) > self.value_bytes:
-            raise InvalidArgument(field, f"larger than {self.value_bytes} bytes")
+            return f"larger than {self.value_bytes} bytes"
         try:
             json_text.check(text)
         except json_text.BadJson as error:
-            raise InvalidArgument(field, str(error)) from error
+            return str(error)
+        return ""
 
-    def check_key(self, key: str, field: str, *, system: bool) -> None:
-        """Raises InvalidArgument unless the key may be written; `system` allows those that begin with `_`."""
+    def key_fault(self, key: str, *, system: bool) -> str:
+        """What is wrong with writing this key; empty when nothing is. `system` allows those that begin with `_`."""
         if not key:
-            raise InvalidArgument(field, "a key is not empty")
+            return "a key is not empty"
         if byte_length(key) > self.key_bytes:
-            raise InvalidArgument(field, f"longer than {self.key_bytes} bytes")
+            return f"longer than {self.key_bytes} bytes"
         if key.startswith(SYSTEM_PREFIX) and not system:
-            raise InvalidArgument(field, "keys that begin with _ belong to the system")
+            return "keys that begin with _ belong to the system"
+        return ""
 
     def check_values(self, values: Mapping[str, str], field: str) -> None:
         """Raises InvalidArgument unless a session can begin with these values."""
         for key, text in values.items():
-            self.check_key(key, f"{field}[{key!r}]", system=False)
-            self.check_value(text, f"{field}[{key!r}]")
+            if fault := self.key_fault(key, system=False) or self.value_fault(text):
+                raise InvalidArgument(f"{field}[{key!r}]", fault)
         self.check_session(values, field)
 
     def check_session(self, values: Mapping[str, str], field: str) -> None:
@@ -73,7 +75,7 @@ class Limits:
 
 def session_size(values: Mapping[str, str]) -> int:
     """The size of a session: its keys and its values as JSON text."""
-    return sum(byte_length(key) + byte_length(to_json(stored)) for key, stored in values.items())
+    return sum(byte_length(key) + value_size(stored) for key, stored in values.items())
 
 
 def check_session_id(session_id: str, field: str = "session_id") -> None:

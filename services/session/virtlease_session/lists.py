@@ -67,6 +67,13 @@ def json_size(stored: str) -> int:
     return byte_length(stored) + 1
 
 
+def value_size(stored: str) -> int:
+    """The size in bytes of a stored value's JSON text, whichever form it has."""
+    if stored[0] == SEPARATOR:
+        return json_size(stored)
+    return len(stored) if stored.isascii() else len(stored.encode())
+
+
 def byte_length(text: str) -> int:
     """The size of text in UTF-8."""
     return len(text) if text.isascii() else len(text.encode())

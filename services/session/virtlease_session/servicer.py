@@ -1,114 +1,102 @@
 """The RPCs: translate, one call, translate."""
 
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+from opentelemetry import trace
+
+from virtlease.session.v1 import pipeline_pb2, watch_pb2
 from virtlease.session.v1 import session_calls_pb2 as calls
 from virtlease_chassis import page_token
-from virtlease_chassis.errors import InvalidArgument, PermissionDenied
-from virtlease_chassis.identity import Caller, current_caller
-from virtlease_chassis.wire import duration, timestamp
+from virtlease_chassis.errors import DomainError, InvalidArgument
+from virtlease_chassis.identity import current_caller
 from virtlease_session import convert
-from virtlease_session.limits import Limits
+from virtlease_session.model import Ended, Found, SessionState, Updated, Verb
+from virtlease_session.pipeline import Pipeline, operation_kinds
 from virtlease_session.ports import SessionStore
+from virtlease_session.watch import watch_sessions
 
 _DEFAULT_PAGE = 50
 _LARGEST_PAGE = 1000
 
 
 class SessionServicer:
-    """SessionService over a store. `idle_ttl` in ms is what a session gets whose caller asks for none."""
+    """SessionService over a store."""
 
-    def __init__(self, store: SessionStore, limits: Limits, idle_ttl: int) -> None:
+    def __init__(
+        self, store: SessionStore, requests: convert.Requests, tracer: trace.Tracer, max_stream_age: float
+    ) -> None:
+        """`max_stream_age` in seconds is when the client of a pipeline is asked to open another one."""
         self._store = store
-        self._limits = limits
-        self._idle_ttl = idle_ttl
+        self._requests = requests
+        self._tracer = tracer
+        self._max_stream_age = max_stream_age
+        self._kinds = operation_kinds(requests)
 
     async def create_session(self, request: calls.CreateSessionRequest) -> calls.CreateSessionResponse:
-        caller = current_caller.get()
-        _check_may_name(caller, request.session_id)
-        new = convert.to_new_session(request, self._limits, self._idle_ttl)
-        key = convert.to_request_key("CreateSession", request)
-        state = await self._store.create(caller.principal.name, new, key)
-        return calls.CreateSessionResponse(session=convert.to_message(state), server_time=timestamp(state.now))
+        state: SessionState = await self._execute(self._requests.create(request, current_caller.get()))
+        response = calls.CreateSessionResponse()
+        convert.fill_create(response, state)
+        convert.fill_time(response.server_time, state.now)
+        return response
 
     async def get_or_create_session(self, request: calls.GetOrCreateSessionRequest) -> calls.GetOrCreateSessionResponse:
-        caller = current_caller.get()
-        new = convert.to_new_session(request, self._limits, self._idle_ttl)
-        key = convert.to_request_key("GetOrCreateSession", request)
-        state, created = await self._store.get_or_create(caller.principal.name, new, key)
-        return calls.GetOrCreateSessionResponse(
-            session=convert.to_message(state), created=created, server_time=timestamp(state.now)
-        )
+        found: Found = await self._execute(self._requests.get_or_create(request, current_caller.get()))
+        response = calls.GetOrCreateSessionResponse()
+        convert.fill_get_or_create(response, found)
+        convert.fill_time(response.server_time, found.state.now)
+        return response
 
     async def get_session(self, request: calls.GetSessionRequest) -> calls.GetSessionResponse:
-        keys = () if request.omit_values else request.keys or None
-        state = await self._store.get(
-            current_caller.get().principal.name, request.session_id, keys=keys, touch=not request.peek
-        )
-        return calls.GetSessionResponse(session=convert.to_message(state), server_time=timestamp(state.now))
+        state: SessionState = await self._execute(self._requests.get(request, current_caller.get()))
+        response = calls.GetSessionResponse()
+        convert.fill_create(response, state)
+        convert.fill_time(response.server_time, state.now)
+        return response
 
     async def update_session(self, request: calls.UpdateSessionRequest) -> calls.UpdateSessionResponse:
-        caller = current_caller.get()
-        if request.system_keys and not caller.trusted:
-            raise PermissionDenied("system_keys needs the scope act_as", metadata={"scope": "act_as"})
-        mutations = convert.to_mutations(request.mutations, self._limits, system=request.system_keys)
-        updated = await self._store.update(
-            caller.principal.name,
-            request.session_id,
-            mutations,
-            convert.to_expected(request),
-            convert.to_request_key("UpdateSession", request),
-        )
-        return calls.UpdateSessionResponse(
-            etag=updated.etag,
-            incremented=updated.incremented,
-            expire_time=timestamp(updated.expires_at),
-            server_time=timestamp(updated.now),
-        )
+        updated: Updated = await self._execute(self._requests.update(request, current_caller.get()))
+        response = calls.UpdateSessionResponse()
+        convert.fill_update(response, updated)
+        convert.fill_time(response.server_time, updated.now)
+        return response
 
     async def refresh_session(self, request: calls.RefreshSessionRequest) -> calls.RefreshSessionResponse:
-        idle_ttl = None
-        if request.HasField("idle_ttl"):
-            idle_ttl = convert.lifetime(request.idle_ttl, "idle_ttl", self._limits)
-        state = await self._store.refresh(
-            current_caller.get().principal.name,
-            request.session_id,
-            idle_ttl,
-            convert.to_expected(request),
-            convert.to_request_key("RefreshSession", request),
-        )
-        return calls.RefreshSessionResponse(
-            idle_ttl=duration(state.idle_ttl),
-            expire_time=timestamp(state.expires_at),
-            max_expire_time=timestamp(state.max_expires_at),
-            server_time=timestamp(state.now),
-        )
+        state: SessionState = await self._execute(self._requests.refresh(request, current_caller.get()))
+        response = calls.RefreshSessionResponse()
+        convert.fill_refresh(response, state)
+        convert.fill_time(response.server_time, state.now)
+        return response
 
     async def end_session(self, request: calls.EndSessionRequest) -> calls.EndSessionResponse:
-        ended_at = await self._store.end(
-            current_caller.get().principal.name,
-            request.session_id,
-            convert.to_expected(request),
-            convert.to_request_key("EndSession", request),
-        )
-        return calls.EndSessionResponse(end_time=timestamp(ended_at))
+        ended: Ended = await self._execute(self._requests.end(request, current_caller.get()))
+        response = calls.EndSessionResponse()
+        convert.fill_end(response, ended)
+        return response
 
     async def list_sessions(self, request: calls.ListSessionsRequest) -> calls.ListSessionsResponse:
         if not 0 <= request.page_size <= _LARGEST_PAGE:
             raise InvalidArgument("page_size", f"between 0 and {_LARGEST_PAGE}")
         labels = dict(request.labels)
-        page = await self._store.list(
-            current_caller.get().principal.name,
-            labels,
-            request.page_size or _DEFAULT_PAGE,
-            page_token.decode(request.page_token, labels),
-        )
-        return calls.ListSessionsResponse(
-            sessions=[convert.to_message(state) for state in page.sessions],
-            next_page_token=page_token.encode(page.after, labels),
-            server_time=timestamp(page.now),
-        )
+        after = page_token.decode(request.page_token, labels)
+        owner = current_caller.get().principal.name
+        page = await self._store.list(owner, labels, request.page_size or _DEFAULT_PAGE, after)
+        response = calls.ListSessionsResponse(next_page_token=page_token.encode(page.after, labels))
+        for state in page.sessions:
+            convert.fill_session(response.sessions.add(), state)
+        convert.fill_time(response.server_time, page.now)
+        return response
 
+    def watch_sessions(self, request: watch_pb2.WatchSessionsRequest) -> AsyncIterator[watch_pb2.WatchSessionsResponse]:
+        return watch_sessions(self._store, request, current_caller.get().principal.name)
 
-def _check_may_name(caller: Caller, session_id: str) -> None:
-    """An id of the caller's choice can be guessed: it is safe only where owners are told apart, or alone at home."""
-    if session_id and not caller.authenticated and not caller.embedded:
-        raise InvalidArgument("session_id", "an anonymous caller cannot choose it; leave it empty")
+    def pipeline(
+        self, incoming: AsyncIterator[pipeline_pb2.PipelineRequest]
+    ) -> AsyncIterator[pipeline_pb2.PipelineResponse]:
+        return Pipeline(self._store, self._kinds, self._tracer, self._max_stream_age).run(incoming)
+
+    async def _execute(self, verb: Verb) -> Any:
+        (answer,) = await self._store.execute((verb,))
+        if isinstance(answer, DomainError):
+            raise answer
+        return cast("Any", answer)

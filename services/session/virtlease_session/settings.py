@@ -1,5 +1,6 @@
 """What the session service can be told."""
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -18,6 +19,9 @@ class SessionSettings(Settings):
     address: AddressSetting = Address(host="127.0.0.1", port=50051)
     """Where the service listens."""
 
+    data_dir: Path | None = None
+    """A folder in which sessions outlive the process (SQLite). Without it they are kept in memory alone."""
+
     idle_ttl: float = Field(3600, ge=1)
     """How long a session lives without being used, when its caller does not say."""
 
@@ -26,6 +30,9 @@ class SessionSettings(Settings):
 
     cleanup_interval: float = Field(300, ge=1)
     """How often tombstones and request records that are older than ten minutes are purged."""
+
+    watch_history: int = Field(10_000, ge=100, le=1_000_000)
+    """How many changes of one owner's sessions are kept for watchers that come back."""
 
     max_key_bytes: int = Field(256, ge=1, le=4096)
     """The longest key."""

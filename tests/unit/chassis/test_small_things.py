@@ -45,18 +45,28 @@ def test_forged_page_tokens(token: str) -> None:
 
 
 def test_request_records_are_bounded_by_time_and_by_number() -> None:
-    log = RequestLog[int](most=3)
+    log = RequestLog(most=3)
     for n in range(5):
-        log.record("me", "M", str(n), b"f", now=n, outcome=n)
-    assert [log.find("me", "M", str(n), b"f", now=5) for n in range(5)] == [None, None, 2, 3, 4]
+        log.entry("me", str(n), b"f", now=n).outcome = n
+    assert [log.entry("me", str(n), b"f", now=5).outcome for n in (2, 3, 4)] == [2, 3, 4]
+    assert log.entry("me", "0", b"f", now=5).outcome is None  # the third youngest is pushed out by it
     with pytest.raises(ReusedRequestId):
-        log.find("me", "M", "4", b"other", now=5)
-    assert log.find("me", "M", "4", b"f", now=600_004) is None
-    assert log.purge(now=600_003, budget=1)
-    assert not log.purge(now=600_003, budget=10)
+        log.entry("me", "4", b"other", now=5)
+    assert log.entry("you", "4", b"other", now=5).outcome is None
+    assert log.entry("me", "4", b"f", now=600_004).outcome is None
+    assert log.purge(now=600_005, budget=1)
+    assert not log.purge(now=600_005, budget=10)
     assert len(log) == 1
     log.purge(now=10**9, budget=10)
     assert len(log) == 0
+
+
+def test_a_request_without_an_outcome_binds_nobody() -> None:
+    log = RequestLog()
+    log.entry("me", "r", b"f", now=1)
+    log.entry("me", "r", b"another body", now=2).outcome = 1
+    with pytest.raises(ReusedRequestId):
+        log.entry("me", "r", b"f", now=3)
 
 
 def test_a_log_line_is_json_with_the_trace_it_belongs_to() -> None:

@@ -7,6 +7,7 @@ import pytest
 from google.rpc import code_pb2
 from grpc.aio import AioRpcError, Metadata
 
+from virtlease.client import CallFailed
 from virtlease_chassis import errors, status
 from virtlease_pool import errors as pool_errors
 from virtlease_session import errors as session_errors
@@ -21,6 +22,7 @@ EXAMPLES: list[errors.DomainError] = [
     errors.Aborted("changed"),
     errors.OutOfRange("too old"),
     errors.ResourceExhausted("full", subject="acme/alice", retry_after=2.5),
+    errors.Cancelled("never mind"),
     errors.DeadlineExceeded("late"),
     errors.Unimplemented("not here"),
     errors.Unavailable("down", retry_after=1),
@@ -37,11 +39,13 @@ def test_an_error_survives_the_wire(error: errors.DomainError) -> None:
         Metadata((status.DETAILS_KEY, message.SerializeToString())),
         details=message.message,
     )
-    failure = status.failure_of(raised)
+    failure = CallFailed.from_rpc_error(raised)
     assert (failure.code, failure.message, failure.reason) == (status.code_of(error), error.message, error.reason)
     assert failure.metadata == {**error.metadata, "trace_id": "ab" * 16}
     assert failure.retry_after == error.retry_after
-    assert failure.faults == getattr(error, "faults", ())
+    assert failure.faults == tuple((fault.field, fault.description) for fault in getattr(error, "faults", ()))
+    of_status = CallFailed.from_status(message)
+    assert (of_status.code, of_status.reason, of_status.faults) == (failure.code, failure.reason, failure.faults)
 
 
 def test_every_kind_of_error_has_a_code_of_its_own() -> None:
@@ -63,7 +67,9 @@ def test_every_domain_error_says_its_reason(module: object) -> None:
 
 
 def test_an_error_of_the_transport_has_no_reason() -> None:
-    failure = status.failure_of(AioRpcError(grpc.StatusCode.UNAVAILABLE, Metadata(), Metadata(), details="refused"))
+    failure = CallFailed.from_rpc_error(
+        AioRpcError(grpc.StatusCode.UNAVAILABLE, Metadata(), Metadata(), details="refused")
+    )
     assert (failure.reason, failure.retry_after, failure.faults) == ("", None, ())
 
 

@@ -5,14 +5,14 @@ import gc
 from virtlease_chassis.clock import FakeClock
 from virtlease_session.engine import Engine
 from virtlease_session.limits import Limits
-from virtlease_session.model import ANY, Append, Increment, Mutation, NewSession, Set
+from virtlease_session.model import Append, Create, End, Get, Increment, Mutation, NewSession, Set, Update
 
 
 def test_s3_a_sweep_looks_at_no_more_than_its_budget() -> None:
     clock = FakeClock()
     engine = Engine(clock, Limits())
     for _ in range(1000):
-        engine.create("me", NewSession(idle_ttl=5_000), None)
+        engine.execute([Create("me", NewSession(idle_ttl=5_000))])[0]
     clock.advance(7)
     slices = 1
     while engine.sweep(100):
@@ -23,8 +23,8 @@ def test_s3_a_sweep_looks_at_no_more_than_its_budget() -> None:
 
 def test_sessions_are_nothing_to_the_garbage_collector() -> None:
     engine = Engine(FakeClock(), Limits())
-    state = engine.create("me", NewSession(values={"a": "1", "b": '"text"'}), None)
-    engine.update("me", state.session_id, [Mutation("l", Append("1")), Mutation("n", Increment(1))], ANY, None)
+    state = engine.execute([Create("me", NewSession(values={"a": "1", "b": '"text"'}))])[0]
+    engine.execute([Update("me", state.session_id, [Mutation("l", Append("1")), Mutation("n", Increment(1))])])[0]
     record = engine._owners["me"].get(state.session_id)
     assert not gc.is_tracked(record)
     assert not gc.is_tracked(record.values)
@@ -32,17 +32,18 @@ def test_sessions_are_nothing_to_the_garbage_collector() -> None:
 
 def test_an_owner_without_sessions_is_forgotten() -> None:
     engine = Engine(FakeClock(), Limits())
-    state = engine.create("me", NewSession(), None)
-    engine.end("me", state.session_id, ANY, None)
+    state = engine.execute([Create("me", NewSession())])[0]
+    engine.execute([End("me", state.session_id)])[0]
     assert not engine._owners
 
 
 def test_the_size_is_kept_right() -> None:
     engine = Engine(FakeClock(), Limits())
-    session_id = engine.create("me", NewSession(values={"ä": '"ö"'}), None).session_id
+    session_id = engine.execute([Create("me", NewSession(values={"ä": '"ö"'}))])[0].session_id
     for mutation in (Mutation("l", Append("[1]")), Mutation("l", Append("2", max_items=1)), Mutation("ä", Set("1"))):
-        engine.update("me", session_id, [mutation], ANY, None)
+        engine.execute([Update("me", session_id, [mutation])])[0]
         record = engine._owners["me"].get(session_id)
         assert record.size == sum(
-            len(key.encode()) + len(value.encode()) for key, value in engine.get("me", session_id).values.items()
+            len(key.encode()) + len(value.encode())
+            for key, value in engine.execute([Get("me", session_id)])[0].values.items()
         )

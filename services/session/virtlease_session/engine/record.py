@@ -29,6 +29,10 @@ class Record(msgspec.Struct, gc=False, eq=False):
     size: int = 0
     bucket: int = NEVER
     """The second under which it is filed for expiry; NEVER when it has ended."""
+    row: int = 0
+    """Where a durable store keeps it."""
+    saved_deadline: int = 0
+    """The deadline that a durable store has of it."""
 
     @property
     def etag(self) -> str:

@@ -26,7 +26,9 @@ class ShardedMap(Generic[V]):
         return self._count
 
     def get(self, key: str) -> V | None:
-        return self._shard(key).get(key)
+        shards = self._shards
+        shard = shards[0] if len(shards) == 1 else shards[crc32(key.encode()) % SHARDS]
+        return shard.get(key)
 
     def put(self, key: str, value: V) -> None:
         shard = self._shard(key)

@@ -125,7 +125,7 @@ class CreateSessionResponse(_message.Message):
 
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:
-        """The server's clock, to measure `expire_time` against."""
+        """The server's clock, to measure `expire_time` against. In a Pipeline the batch carries it."""
 
     def __init__(
         self,
@@ -248,7 +248,7 @@ class GetOrCreateSessionResponse(_message.Message):
 
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:
-        """The server's clock, to measure `expire_time` against."""
+        """The server's clock, to measure `expire_time` against. In a Pipeline the batch carries it."""
 
     def __init__(
         self,
@@ -315,7 +315,7 @@ class GetSessionResponse(_message.Message):
 
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:
-        """The server's clock, to measure `expire_time` against."""
+        """The server's clock, to measure `expire_time` against. In a Pipeline the batch carries it."""
 
     def __init__(
         self,

@@ -86,7 +86,9 @@ class SessionEvent(_message.Message):
 
     @_builtins.property
     def session(self) -> _session_pb2.Session:
-        """CREATED and UPDATED, when values were asked for: the session after it."""
+        """CREATED and UPDATED, when it was asked for: the session as it was when the event was sent, whose etag may be newer
+        than the event's. Absent when it has ended since.
+        """
 
     def __init__(
         self,
