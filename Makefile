@@ -3,7 +3,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 SYNCED := .venv/.synced
 
-.PHONY: help setup run test lint fmt docs protos protos-check promises up down test-compose test-packages test-kill9
+.PHONY: help setup run test lint fmt docs protos protos-check promises up down test-compose test-packages test-kill9 bench
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ up: ## Run everything with Compose, with a token of its own
 
 down: ## Stop what `make up` started
 	docker compose down 2>/dev/null || docker-compose down
+
+bench: setup test-packages ## Measure it against its peers: NAME=session for one of them, QUICK=1 to see that it runs
+	@GRPC_VERBOSITY=ERROR PYTHONPATH=tests QUICK=$(QUICK) $(BIN)/python -m bench $(NAME)
 
 test-kill9: setup test-packages ## Kill a durable session service at random, ROUNDS times
 	ROUNDS=$(or $(ROUNDS),40) $(BIN)/pytest -s tests/kill9

@@ -3,7 +3,7 @@
 set -euo pipefail
 
 missing=()
-for pair in redis-server:redis-server redis-sentinel:redis-sentinel strace:strace; do
+for pair in redis-server:redis-server redis-sentinel:redis-sentinel strace:strace h2load:nghttp2-client; do
   command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
 ((${#missing[@]})) || exit 0
