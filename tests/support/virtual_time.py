@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -13,7 +13,21 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._now = 1000.0
+        self.after_step: Callable[[], None] | None = None
+        """Called after every step of every task and every callback; an invariant that it finds broken fails the run."""
+        self.broken: BaseException | None = None
         super().__init__(_Selector(self))
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> asyncio.Handle:
+        return super().call_soon(self._step, callback, args, context=context)
+
+    def _step(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+        callback(*args)
+        if self.after_step is not None and self.broken is None:
+            try:
+                self.after_step()
+            except BaseException as error:  # pytest's own are none of the common kind
+                self.broken = error
 
     def time(self) -> float:
         return self._now
@@ -40,4 +54,16 @@ class _Selector(selectors.SelectSelector):
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Runs on a loop of its own, on virtual time."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        return runner.run(work)
+        result = runner.run(work)
+        loop = runner.get_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    if loop.broken is not None:
+        raise loop.broken
+    return result
+
+
+def after_every_step(check: Callable[[], None]) -> None:
+    """Has the running loop check something after every step from now on."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.after_step = check

@@ -7,9 +7,11 @@ the last connection to it closes. Callers never get it.
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 
 from virtlease_chassis.clock import Clock
 from virtlease_chassis.errors import DomainError
+from virtlease_pool.errors import HypervisorUnavailable
 from virtlease_pool.model import Health, HostFacts, HypervisorConfig
 from virtlease_pool.ports import Connection, Driver
 
@@ -24,8 +26,12 @@ _LAST_RETRY_SECONDS = 30.0
 class Control:
     """Keeps one connection open, and knows what came of it."""
 
-    def __init__(self, config: HypervisorConfig, driver: Driver, clock: Clock) -> None:
+    def __init__(
+        self, config: HypervisorConfig, driver: Driver, clock: Clock, tell: Callable[[DomainError | None], None]
+    ) -> None:
+        """`tell` is called when the health changes: with why the hypervisor cannot be worked with, or with None."""
         self._config = config
+        self._tell = tell
         self._driver = driver
         self._clock = clock
         self._connection: Connection | None = None
@@ -44,7 +50,7 @@ class Control:
             try:
                 await self._watch()
             except DomainError as error:
-                self._found(Health.DOWN, error.message)
+                self._found(Health.DOWN, error)
             self.tried.set()
             # Jitter, so that many services do not come back to a hypervisor in the same moment.
             await asyncio.sleep(retry * random.uniform(0.5, 1.0))
@@ -59,7 +65,7 @@ class Control:
         """Connects, and returns when the connection no longer answers. Raises DomainError when it cannot connect."""
         connection = self._connection = await self._driver.open(self._config)
         self.facts = await connection.run(self._driver.facts)
-        self._found(Health.UP, "")
+        self._found(Health.UP)
         self.tried.set()
         while True:
             await asyncio.sleep(_CHECK_SECONDS)
@@ -69,13 +75,16 @@ class Control:
                 answered = False
             if not answered:
                 break
-            self._found(Health.UP, "")
-        self._found(Health.DOWN, "the connection was lost")
+            self._found(Health.UP)
+        self._found(Health.DOWN, HypervisorUnavailable(self._config.name, "the connection was lost"))
         await connection.close()
 
-    def _found(self, health: Health, reason: str) -> None:
+    def _found(self, health: Health, error: DomainError | None = None) -> None:
         self.checked_at = self._clock.wall()
-        if health is not self.health:
-            level = logging.WARNING if health is Health.DOWN else logging.INFO
-            log.log(level, "hypervisor %s is %s%s", self._config.name, health.value, f": {reason}" if reason else "")
-        self.health, self.reason = health, reason
+        self.reason = error.message if error else ""
+        if health is self.health:
+            return
+        self.health = health
+        level = logging.WARNING if error else logging.INFO
+        log.log(level, "hypervisor %s is %s%s", self._config.name, health.value, f": {self.reason}" if error else "")
+        self._tell(error)

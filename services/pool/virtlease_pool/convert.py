@@ -4,7 +4,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from virtlease.pool.v1 import hypervisor_pb2, lease_pb2
 from virtlease_chassis.wire import duration, milliseconds, timestamp
-from virtlease_pool.core import Stats
+from virtlease_pool.core import Mode, Stats
 from virtlease_pool.hypervisors import Hypervisor
 from virtlease_pool.leases import Lease
 from virtlease_pool.model import Health
@@ -13,6 +13,12 @@ _HEALTH = {
     Health.UNKNOWN: hypervisor_pb2.HYPERVISOR_HEALTH_UNSPECIFIED,
     Health.UP: hypervisor_pb2.HYPERVISOR_HEALTH_UP,
     Health.DOWN: hypervisor_pb2.HYPERVISOR_HEALTH_DOWN,
+}
+
+_MODE = {
+    Mode.ACTIVE: hypervisor_pb2.POOL_MODE_ACTIVE,
+    Mode.PAUSED: hypervisor_pb2.POOL_MODE_PAUSED,
+    Mode.DRAINING: hypervisor_pb2.POOL_MODE_DRAINING,
 }
 
 
@@ -48,7 +54,7 @@ def to_hypervisor(hypervisor: Hypervisor) -> hypervisor_pb2.Hypervisor:
         labels=config.labels,
         health=_HEALTH[control.health],
         health_reason=control.reason,
-        mode=hypervisor_pb2.POOL_MODE_ACTIVE,
+        mode=_MODE[hypervisor.pool.stats().mode],
         max_size=config.max_size,
         max_in_flight=config.max_in_flight,
     )
@@ -66,7 +72,7 @@ def to_pool_stats(hypervisor: Hypervisor, stats: Stats) -> hypervisor_pb2.PoolSt
     """The figures of one pool."""
     return hypervisor_pb2.PoolStats(
         hypervisor=hypervisor.name,
-        mode=hypervisor_pb2.POOL_MODE_ACTIVE,
+        mode=_MODE[stats.mode],
         max_size=hypervisor.config.max_size,
         idle=stats.idle,
         leased=stats.leased,
@@ -79,4 +85,5 @@ def to_pool_stats(hypervisor: Hypervisor, stats: Stats) -> hypervisor_pb2.PoolSt
         opened=stats.opened,
         closed=stats.closed,
         connect_failures=stats.connect_failures,
+        generation=stats.generation,
     )

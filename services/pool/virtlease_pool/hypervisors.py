@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from virtlease_chassis.clock import Clock
+from virtlease_chassis.errors import DomainError
 from virtlease_pool.control import Control
-from virtlease_pool.core import Policy, Pool
+from virtlease_pool.core import Policy, Pool, maintain
 from virtlease_pool.errors import HypervisorNotFound
 from virtlease_pool.model import HypervisorConfig
 from virtlease_pool.ports import Connection, Driver
@@ -81,18 +82,11 @@ async def open_hypervisors(
 ) -> AsyncIterator[Hypervisors]:
     """Opens the control connections, and pools that open their own when they are first asked."""
     hypervisors = {
-        config.name: Hypervisor(
-            config,
-            Pool(config.name, DriverConnector(config, driver), replace(policy, max_size=config.max_size)),
-            Control(config, driver, clock),
-        )
+        config.name: _hypervisor(config, driver, policy, clock)
         for config in sorted(configs, key=lambda config: config.name)
     }
-    tasks = [
-        asyncio.create_task(work)
-        for hypervisor in hypervisors.values()
-        for work in (hypervisor.control.run(), hypervisor.pool.maintain())
-    ]
+    tasks = [asyncio.create_task(hypervisor.control.run()) for hypervisor in hypervisors.values()]
+    tasks.append(asyncio.create_task(maintain(lambda: (hypervisor.pool for hypervisor in hypervisors.values()))))
     waiting = [asyncio.create_task(hypervisor.control.tried.wait()) for hypervisor in hypervisors.values()]
     try:
         await asyncio.wait(waiting, timeout=_START_SECONDS)
@@ -104,6 +98,18 @@ async def open_hypervisors(
         # Pools before control connections: the test driver's state lives as long as one is open.
         await _within(_START_SECONDS, *(hypervisor.pool.close() for hypervisor in hypervisors.values()))
         await _within(_START_SECONDS, *(hypervisor.control.close() for hypervisor in hypervisors.values()))
+
+
+def _hypervisor(config: HypervisorConfig, driver: Driver, policy: Policy, clock: Clock) -> Hypervisor:
+    pool = Pool(config.name, DriverConnector(config, driver), replace(policy, max_size=config.max_size))
+
+    def follow(error: DomainError | None) -> None:
+        if error is None:
+            pool.recover()
+        else:
+            pool.trip(error)
+
+    return Hypervisor(config, pool, Control(config, driver, clock, follow))
 
 
 async def _within(seconds: float, *work: Coroutine[Any, Any, None]) -> None:

@@ -32,14 +32,35 @@ class PoolSettings(Settings):
     max_size: int = Field(8, ge=1, le=1000)
     """Connections to a hypervisor at most, unless its entry says otherwise."""
 
+    min_idle: int = Field(0, ge=0)
+    """So many free connections to a hypervisor are kept at hand."""
+
+    max_opening: int = Field(2, ge=1)
+    """Connections to a hypervisor that are being opened at the same time at most."""
+
     idle_ttl: float = Field(300, gt=0)
-    """A connection that nobody used for so long is closed."""
+    """A connection that nobody used for so long is closed, unless it is one of the `min_idle`."""
+
+    max_lifetime: float = Field(3600, gt=0)
+    """A connection older than this is closed when it is free, up to a tenth earlier by chance."""
 
     max_usage: int = Field(100, ge=1)
     """A connection is closed after so many leases."""
 
     check_after: float = Field(30, gt=0)
-    """A connection that was idle for longer is checked before it is lent."""
+    """A connection that has not answered for longer is checked before it is lent."""
+
+    keepalive: float = Field(120, gt=0)
+    """An idle connection is checked this often."""
+
+    connect_timeout: float = Field(10, gt=0)
+    """Callers are told that connecting failed after so long."""
+
+    check_timeout: float = Field(5, gt=0)
+    """An idle connection that takes longer than this to answer is closed."""
+
+    leak_after: float = Field(600, gt=0)
+    """A connection that is out for longer is reported in the log, with who has it."""
 
     max_waiting: int = Field(1000, ge=1)
     """More callers than this are not kept waiting for one hypervisor."""
@@ -55,10 +76,17 @@ class PoolSettings(Settings):
         """How the pools behave."""
         return Policy(
             max_size=self.max_size,
+            min_idle=self.min_idle,
+            max_opening=self.max_opening,
+            max_waiting=self.max_waiting,
             idle_ttl=self.idle_ttl,
+            max_lifetime=self.max_lifetime,
             max_usage=self.max_usage,
             check_after=self.check_after,
-            max_waiting=self.max_waiting,
+            keepalive=self.keepalive,
+            connect_timeout=self.connect_timeout,
+            check_timeout=self.check_timeout,
+            leak_after=self.leak_after,
         )
 
     def hypervisors(self) -> list[HypervisorConfig]:

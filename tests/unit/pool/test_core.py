@@ -2,64 +2,13 @@
 
 import asyncio
 import random
-from collections.abc import Callable
 
 import pytest
+from support.things import Maker, conserved
 from support.virtual_time import run
 
-from virtlease_pool.core import Policy, Pool
+from virtlease_pool.core import Policy, Pool, maintain
 from virtlease_pool.core.errors import AcquireTimeout, PoolClosed, TooManyWaiting
-
-
-class Thing:
-    """What is pooled."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.open = True
-        self.works = True
-
-
-class Maker:
-    """Opens, checks and closes things, in the time and with the luck that a test gives it."""
-
-    def __init__(self, open_seconds: float = 0.0, close_seconds: float = 0.0) -> None:
-        self.open_seconds = open_seconds
-        self.close_seconds = close_seconds
-        self.check_seconds = 0.0
-        self.fail: Callable[[], Exception | None] = lambda: None
-        self.things: list[Thing] = []
-
-    async def open(self) -> Thing:
-        await asyncio.sleep(self.open_seconds)
-        if error := self.fail():
-            raise error
-        self.things.append(Thing(len(self.things)))
-        return self.things[-1]
-
-    def usable(self, thing: Thing) -> bool:
-        return thing.works
-
-    async def check(self, thing: Thing) -> bool:
-        await asyncio.sleep(self.check_seconds)
-        return thing.works
-
-    async def close(self, thing: Thing) -> None:
-        assert thing.open, "closed twice"
-        await asyncio.sleep(self.close_seconds)
-        thing.open = False
-
-    @property
-    def alive(self) -> int:
-        return sum(thing.open for thing in self.things)
-
-
-def conserved(pool: Pool[Thing], maker: Maker, size: int) -> None:
-    """P1: the sum is within the cap, and open things are exactly those that the pool counts."""
-    stats = pool.stats()
-    assert min(stats.idle, stats.leased, stats.reserved, stats.closing, stats.waiting) >= 0
-    assert stats.idle + stats.leased + stats.reserved + stats.closing <= size
-    assert stats.idle + stats.leased <= maker.alive <= size
 
 
 def test_p1_nothing_is_leaked_whatever_is_cancelled_when() -> None:
@@ -68,7 +17,7 @@ def test_p1_nothing_is_leaked_whatever_is_cancelled_when() -> None:
         maker = Maker(open_seconds=0.01, close_seconds=0.02)
         maker.fail = lambda: OSError("no luck") if chance.random() < 0.2 else None
         size = 3
-        pool = Pool("p", maker, Policy(max_size=size, max_usage=5, check_after=0.05))
+        pool = Pool("p", maker, Policy(max_size=size, max_usage=5, check_after=0.05, retry_first=0.02, retry_last=0.1))
 
         async def user() -> None:
             loan = await pool.acquire(chance.choice([0.001, 0.02, 1.0]))
@@ -92,6 +41,7 @@ def test_p1_nothing_is_leaked_whatever_is_cancelled_when() -> None:
         assert (stats.leased, stats.reserved, stats.closing, stats.waiting) == (0, 0, 0, 0)
         # Every place can be had again
         maker.fail = lambda: None
+        await asyncio.sleep(1)
         loans = [await pool.acquire(1) for _ in range(size)]
         assert len({loan.connection for loan in loans}) == size
         for loan in loans:
@@ -182,7 +132,7 @@ def test_p2_nobody_barges() -> None:
 def test_p2_a_wait_ends_by_its_deadline_and_names_the_phase(phase: str) -> None:
     async def scenario() -> None:
         maker = Maker(open_seconds=60 if phase == "connect" else 0)
-        pool = Pool("p", maker, Policy(max_size=1, check_after=1))
+        pool = Pool("p", maker, Policy(max_size=1, check_after=1, connect_timeout=90, check_timeout=90))
         if phase == "wait":
             await pool.acquire(1)
         if phase == "validate":
@@ -208,7 +158,12 @@ def test_p6_waiters_are_told_at_once_that_connecting_failed() -> None:
         results = await asyncio.gather(*(pool.acquire(30) for _ in range(10)), return_exceptions=True)
         assert all(isinstance(result, ConnectionRefusedError) for result in results)
         assert asyncio.get_running_loop().time() - started < 1
+        # And so is whoever comes while it is known
+        with pytest.raises(ConnectionRefusedError):
+            await pool.acquire(30)
+        assert pool.stats().connect_failures <= 2
         maker.fail = lambda: None
+        await asyncio.sleep(1)
         (await pool.acquire(30)).give_back()
 
     run(scenario())
@@ -218,7 +173,7 @@ def test_connections_are_lent_last_in_first_out_and_closed_when_idle() -> None:
     async def scenario() -> None:
         maker = Maker()
         pool = Pool("p", maker, Policy(max_size=4, idle_ttl=10, check_after=1000))
-        maintenance = asyncio.create_task(pool.maintain())
+        maintenance = asyncio.create_task(maintain(lambda: [pool]))
         loans = [await pool.acquire(1) for _ in range(3)]
         for loan in loans:
             loan.give_back()

@@ -7,142 +7,189 @@ closing are the pool's own tasks, so that a caller who goes away takes nothing a
 """
 
 import asyncio
-import contextlib
+import bisect
+import logging
+import random
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
-from typing import Any, Generic, Protocol, TypeVar
+from types import TracebackType
+from typing import Any, Generic, TypeVar
 
-from virtlease_pool.core.errors import AcquireTimeout, PoolClosed, TooManyWaiting
-from virtlease_pool.core.policy import Policy, Stats
-
-__all__ = ["Connector", "Loan", "Policy", "Pool", "Stats"]
+from virtlease_pool.core.breaker import Breaker
+from virtlease_pool.core.errors import (
+    AcquireTimeout,
+    ConnectTimeout,
+    NoRoom,
+    PoolClosed,
+    PoolDraining,
+    TooManyWaiting,
+)
+from virtlease_pool.core.line import Line, Waiter
+from virtlease_pool.core.loan import Connector, Loan, Slot
+from virtlease_pool.core.policy import Mode, Policy, Stats
 
 C = TypeVar("C")
+Tell = Callable[[str, str], None]
+log = logging.getLogger(__name__)
+
+_LIFETIME_JITTER = 0.1
+_NO_ROOM_SECONDS = 0.25
+
+# A sweep closes no more than this: the others are as old a second later.
+_MOST_CLOSED_IN_A_SWEEP = 16
 
 
-class Connector(Protocol[C]):
-    """How connections are had. None of these is cancelled by the pool, and each may take as long as it takes."""
+class _Reservation:
+    """A place that is being filled or checked. It is counted until the block is left, however it is left."""
 
-    async def open(self) -> C:
-        """Opens a connection, or raises what the waiting callers are to be told."""
-        ...
+    __slots__ = ("_counts", "phase")
 
-    def usable(self, connection: C) -> bool:
-        """Whether an idle connection is not known to be broken: a look at what is known, without any delay."""
-        ...
+    def __init__(self, counts: dict[str, int], phase: str) -> None:
+        self._counts = counts
+        self.phase = phase
+        counts[phase] += 1
 
-    async def check(self, connection: C) -> bool:
-        """Whether an idle connection still works."""
-        ...
+    def is_late(self) -> None:
+        """No waiter is to count on it any more."""
+        self._counts[self.phase] -= 1
+        self.phase = "late"
+        self._counts["late"] += 1
 
-    async def close(self, connection: C) -> None:
-        """Closes a connection, once whatever still runs on it has come back. Raises nothing."""
-        ...
+    def __enter__(self) -> "_Reservation":
+        return self
 
-
-class _Slot(Generic[C]):
-    """A place in the pool with an open connection."""
-
-    __slots__ = ("connection", "idle_since", "uses")
-
-    def __init__(self, connection: C) -> None:
-        self.connection = connection
-        self.idle_since = 0.0
-        self.uses = 0
-
-
-class Loan(Generic[C]):
-    """A connection in the hands of a caller, who gives it back exactly once."""
-
-    __slots__ = ("_pool", "_slot")
-
-    def __init__(self, pool: "Pool[C]", slot: _Slot[C]) -> None:
-        self._pool = pool
-        self._slot: _Slot[C] | None = slot
-
-    @property
-    def connection(self) -> C:
-        """The connection. Raises RuntimeError after it was given back."""
-        if self._slot is None:
-            raise RuntimeError("the connection was given back")
-        return self._slot.connection
-
-    def give_back(self, discard: str = "") -> None:
-        """Gives the connection back; with a reason to discard it, it is closed. Raises RuntimeError the second time."""
-        slot, self._slot = self._slot, None
-        if slot is None:
-            raise RuntimeError("the connection was given back")
-        self._pool._take_back(slot, discard)
-
-
-class _Waiter(Generic[C]):
-    __slots__ = ("future", "since")
-
-    def __init__(self, future: "asyncio.Future[Loan[C]]", since: float) -> None:
-        self.future = future
-        self.since = since
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._counts[self.phase] -= 1
 
 
 class Pool(Generic[C]):
-    """Connections to one place. Belongs to the event loop it is first used on."""
+    """Connections to one place. Belongs to the event loop on which it is made."""
 
-    def __init__(self, name: str, connector: Connector[C], policy: Policy) -> None:
+    def __init__(
+        self, name: str, connector: Connector[C], policy: Policy, tell: Tell = lambda _event, _detail: None
+    ) -> None:
+        """`tell` is called with what happens: opened, closed, failing, working and mode, each with a detail."""
         self.name = name
         self._connector = connector
         self._policy = policy
-        self._idle: deque[_Slot[C]] = deque()
-        self._waiters: deque[_Waiter[C]] = deque()
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
+        self._idle: deque[Slot[C]] = deque()  # the longest idle first
+        self._line: Line[Loan[C]] = Line(self._loop, self._timed_out)
+        self._loans: set[Loan[C]] = set()
+        self._reported: set[Loan[C]] = set()
+        self._reserved = {"connect": 0, "validate": 0, "late": 0}
+        self._closing = 0
         self._stats = Stats()
-        self._checking = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._mode = Mode.ACTIVE
+        self._generation = 0
+        self._breaker = Breaker(policy.retry_first, policy.retry_last)
+        self._tripped: Exception | None = None
         self._closed = False
+        self._ready = True  # active, not tripped and not closed
+        self._shrunk = False  # there may be more than max_size
+        self._retry: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def acquire(self, timeout: float) -> Loan[C]:
+    async def acquire(self, timeout: float, borrower: str = "") -> Loan[C]:
         """Lends a connection, waiting in line for at most `timeout` seconds.
 
-        Raises AcquireTimeout, TooManyWaiting, PoolClosed, or what the connector raised when it could not connect.
+        Raises AcquireTimeout, TooManyWaiting, PoolDraining, PoolClosed, or what the connector raised when it could not
+        connect. `borrower` says in reports who has it.
         """
-        if self._closed:
-            raise PoolClosed(self.name)
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if self._idle and not self._stats.waiting and not self._is_stale(self._idle[-1], now):
-            return self._lend(self._idle.pop())
-        if self._stats.waiting >= self._policy.max_waiting:
-            raise TooManyWaiting(self.name, self._stats.waiting)
-        waiter = _Waiter[C](loop.create_future(), now)
-        self._waiters.append(waiter)
-        self._stats.waiting += 1
+        self._stats.requested += 1
+        now = self._time()
+        if self._idle and self._ready and not self._line.waiting:
+            slot = self._idle[-1]
+            if now - slot.good_at <= self._policy.check_after and self._connector.usable(slot.connection):
+                self._stats.at_once += 1
+                return self._lend(self._idle.pop(), now, borrower)
+        if (refusal := self._refusal()) is not None:
+            self._stats.refused += 1
+            raise refusal
+        waiter = self._line.join(now, timeout, borrower)
         self._serve_waiters()
-        timer = loop.call_at(now + timeout, self._expire, waiter, timeout)
         try:
             return await waiter.future
         except asyncio.CancelledError:
             if waiter.future.cancelled():
-                self._leave(waiter)
+                self._stats.abandoned += 1
+                self._line.leave(waiter)
             elif waiter.future.exception() is None:
                 waiter.future.result().give_back()  # granted in the moment in which the caller went away
             raise
-        finally:
-            timer.cancel()
 
     def stats(self) -> Stats:
         """A copy of the figures of this moment."""
-        stats = replace(self._stats, idle=len(self._idle), closed=dict(self._stats.closed))
-        self._drop_absent()
-        if self._waiters:
-            stats.oldest_wait = asyncio.get_running_loop().time() - self._waiters[0].since
-        return stats
+        first = self._line.first()
+        return replace(
+            self._stats,
+            mode=self._mode,
+            idle=len(self._idle),
+            leased=len(self._loans),
+            reserved=sum(self._reserved.values()),
+            closing=self._closing,
+            waiting=self._line.waiting,
+            timeouts=self._line.timeouts,
+            oldest_wait=self._time() - first.since if first else 0.0,
+            generation=self._generation,
+            failing=self._tripped is not None or self._breaker.error is not None,
+            closed=dict(self._stats.closed),
+        )
 
-    async def maintain(self) -> None:
-        """Closes connections that are idle for too long. Runs until it is cancelled."""
-        while True:
-            await asyncio.sleep(min(1.0, self._policy.idle_ttl / 2))
-            now = asyncio.get_running_loop().time()
-            # The longest idle stands first.
-            while self._idle and now - self._idle[0].idle_since >= self._policy.idle_ttl:
-                self._close(self._idle.popleft(), "idle")
+    def loans(self) -> Iterator[Loan[C]]:
+        """The loans that are out."""
+        return iter(self._loans)
+
+    def pause(self) -> None:
+        """Lets callers wait until the pool is resumed."""
+        self._set_mode(Mode.PAUSED)
+
+    def resume(self) -> None:
+        """Hands out connections again."""
+        self._set_mode(Mode.ACTIVE)
+        self._serve_waiters()
+
+    def drain(self) -> None:
+        """Refuses callers, those included that wait, and closes connections as they become free."""
+        self._set_mode(Mode.DRAINING)
+        self._fail_waiters(PoolDraining(self.name))
+        self._close_idle("drained")
+
+    def recycle(self) -> None:
+        """Replaces all connections: free ones at once, the others when they are given back."""
+        self._generation += 1
+        self._tell("mode", f"recycled, generation {self._generation}")
+        self._close_idle("recycled")
+
+    def trip(self, error: Exception) -> None:
+        """Refuses callers with this error until `recover`: somebody else knows that the place cannot be worked with."""
+        if self._tripped is None:
+            self._tell("failing", str(error))
+        self._tripped = error.with_traceback(None)
+        self._set_ready()
+        self._fail_waiters(self._tripped)
+
+    def recover(self) -> None:
+        """The place can be worked with again."""
+        if self._tripped is None and self._breaker.error is None:
+            return
+        self._tripped = None
+        self._set_ready()
+        self._worked()
+        self._serve_waiters()
+
+    def change_policy(self, policy: Policy) -> None:
+        """Behaves otherwise from now on. Connections beyond a lower max_size are closed as they become free."""
+        self._policy = policy
+        for _ in range(min(len(self._idle), self._size() - policy.max_size)):
+            self._close(self._idle.popleft(), "shrunk")
+        self._shrunk = self._size() > policy.max_size
+        self._serve_waiters()
 
     async def close(self) -> None:
         """Refuses new callers and those that wait, closes what is idle, and waits until everything is closed.
@@ -150,138 +197,302 @@ class Pool(Generic[C]):
         Loans are not called back: their holders give them back before.
         """
         self._closed = True
+        self._set_ready()
         self._fail_waiters(PoolClosed(self.name))
-        while self._idle:
-            self._close(self._idle.popleft(), "drained")
+        self._cancel_retry()
+        self._line.close()
+        self._close_idle("drained")
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _lend(self, slot: _Slot[C]) -> Loan[C]:
-        slot.uses += 1
-        self._stats.leased += 1
-        self._stats.acquired += 1
-        return Loan(self, slot)
+    def sweep(self) -> int:
+        """Closes idle connections that are too old, checks one, opens what is missing, reports loans that are out long.
 
-    def _take_back(self, slot: _Slot[C], discard: str) -> None:
-        self._stats.leased -= 1
-        if not discard and slot.uses >= self._policy.max_usage:
-            discard = "usage"
+        Bounded work without a pause; to be called every second or so. Returns how much there was to do.
+        """
+        if self._closed:
+            return 0
+        now = self._time()
+        done = self._close_old(now) + self._check_one(now) + self._fill()
+        self._report_loans(now)
+        return done
+
+    def _lend(self, slot: Slot[C], now: float, borrower: str) -> Loan[C]:
+        slot.uses += 1
+        loan = Loan(self, slot, now, borrower)
+        self._loans.add(loan)
+        return loan
+
+    def _take_back(self, loan: Loan[C], slot: Slot[C], discard: str) -> None:
+        self._loans.remove(loan)
+        if self._reported and loan in self._reported:
+            self._reported.remove(loan)
+            log.info("the connection to %s that %s had for long was given back", self.name, loan.borrower or "somebody")
         if discard:
             self._close(slot, discard)
-        else:
-            self._offer(slot)
-
-    def _offer(self, slot: _Slot[C]) -> None:
-        """Hands a working connection to the first waiter, or keeps it idle."""
-        if self._closed:
-            self._close(slot, "drained")
             return
-        self._drop_absent()
-        if self._waiters:
-            self._stats.waiting -= 1
-            self._waiters.popleft().future.set_result(self._lend(slot))
+        slot.good_at = slot.idle_since = now = self._time()
+        if slot.uses >= self._policy.max_usage:
+            self._close(slot, "usage")
+        elif now >= slot.expires_at:
+            self._close(slot, "lifetime")
         else:
-            slot.idle_since = asyncio.get_running_loop().time()
+            self._offer(slot, now)
+
+    def _offer(self, slot: Slot[C], now: float) -> None:
+        """Hands a working connection to the first waiter, or keeps it idle."""
+        if slot.generation != self._generation:
+            self._close(slot, "recycled")
+        elif self._closed or self._mode is Mode.DRAINING:
+            self._close(slot, "drained")
+        elif self._shrunk and self._size() >= self._policy.max_size:  # this one is in none of the sums now
+            self._close(slot, "shrunk")
+        elif self._line.waiting and self._ready and self._line.first() is not None:
+            self._hand_over(slot, now)
+        else:
+            self._keep(slot)
+
+    def _hand_over(self, slot: Slot[C], now: float) -> None:
+        waiter = self._line.take_first()
+        self._stats.waited += 1
+        waiter.future.set_result(self._lend(slot, now, waiter.borrower))
+
+    def _keep(self, slot: Slot[C]) -> None:
+        if self._idle and self._idle[-1].idle_since > slot.idle_since:
+            bisect.insort(self._idle, slot, key=lambda each: each.idle_since)  # it was checked where it stood
+        else:
             self._idle.append(slot)
 
     def _serve_waiters(self) -> None:
         """Checks idle connections and opens new ones, as many as there are waiters that none is under way for."""
-        now = asyncio.get_running_loop().time()
-        while self._stats.waiting > self._stats.reserved:
-            self._drop_absent()
-            if not self._waiters:
-                return
+        if not self._ready:
+            return
+        while self._line.waiting > self._under_way() and self._line.first() is not None:
             if self._idle:
                 slot = self._idle.pop()
-                if self._is_stale(slot, now):
-                    self._stats.reserved += 1
-                    self._start(self._check(slot))
+                now = self._time()
+                if not self._connector.usable(slot.connection):
+                    self._close(slot, "broken")
+                elif now - slot.good_at > self._policy.check_after:
+                    self._start(self._check(slot, _Reservation(self._reserved, "validate")))
                 else:
-                    self._offer(slot)
-            elif self._size() < self._policy.max_size and not self._closed:
-                self._stats.reserved += 1
-                self._start(self._open())
+                    self._hand_over(slot, now)
+            elif self._may_open():
+                self._open_one()
+            elif self._breaker.error is not None:
+                self._fail_waiters(self._breaker.error)
             else:
                 return
 
-    async def _open(self) -> None:
-        try:
-            connection = await self._connector.open()
-        except Exception as error:
-            self._stats.reserved -= 1
-            self._stats.connect_failures += 1
-            # All of them: each would find out the same, one after the other.
-            self._fail_waiters(error)
-            return
-        self._stats.reserved -= 1
-        self._stats.opened += 1
-        self._offer(_Slot(connection))
+    def _under_way(self) -> int:
+        return self._reserved["connect"] + self._reserved["validate"]
 
-    async def _check(self, slot: _Slot[C]) -> None:
-        self._checking += 1
-        try:
-            works = await self._connector.check(slot.connection)
-        except Exception:
-            works = False
-        self._checking -= 1
-        self._stats.reserved -= 1
+    def _may_open(self) -> bool:
+        return (
+            self._size() < self._policy.max_size
+            and self._reserved["connect"] < self._policy.max_opening
+            and self._breaker.error is None
+            and self._retry is None
+        )
+
+    def _open_one(self, *, probe: bool = False) -> None:
+        self._start(self._open(_Reservation(self._reserved, "connect"), self._generation, probe))
+
+    async def _open(self, reservation: _Reservation, generation: int, probe: bool) -> None:
+        failure: Exception | None = None
+        with reservation:
+            opening = asyncio.ensure_future(self._connector.open())
+            done, _ = await asyncio.wait((opening,), timeout=self._policy.connect_timeout)
+            if not done:
+                reservation.is_late()
+                self._failed(ConnectTimeout(self.name, self._policy.connect_timeout), probe)
+            try:
+                connection = await opening
+            except Exception as error:
+                failure = error
+        if failure is None:
+            self._opened(connection, generation)
+        elif isinstance(failure, NoRoom):
+            self._try_again_in(_NO_ROOM_SECONDS * random.uniform(0.5, 1.0), self._serve_after_retry)
+        elif reservation.phase != "late":
+            self._failed(failure, probe)
+        self._serve_waiters()
+
+    def _opened(self, connection: C, generation: int) -> None:
+        now = self._time()
+        self._stats.opened += 1
+        self._tell("opened", "")
+        self._worked()
+        lifetime = self._policy.max_lifetime * random.uniform(1 - _LIFETIME_JITTER, 1)
+        self._offer(Slot(connection, generation, now, now + lifetime), now)
+
+    def _failed(self, error: Exception, probe: bool) -> None:
+        """An attempt to connect failed: everybody is told, and one attempt is made later."""
+        self._stats.connect_failures += 1
+        if self._breaker.error is None:
+            self._tell("failing", str(error))
+        elif not probe:
+            return  # it was under way when another one failed
+        delay = self._breaker.failed(error)
+        # All of them: each would find out the same, one after the other.
+        self._fail_waiters(error)
+        self._try_again_in(delay, self._probe)
+
+    def _worked(self) -> None:
+        if self._breaker.error is not None:
+            self._tell("working", "")
+        self._breaker.worked()
+        self._cancel_retry()
+
+    def _probe(self) -> None:
+        self._retry = None
+        if self._closed or self._breaker.error is None:
+            return
+        if self._ready and self._size() < self._policy.max_size and not self._reserved["connect"]:
+            self._open_one(probe=True)
+        else:  # there is no place for it, or another attempt is under way
+            self._try_again_in(self._policy.retry_first, self._probe)
+
+    def _serve_after_retry(self) -> None:
+        self._retry = None
+        self._serve_waiters()
+
+    def _try_again_in(self, seconds: float, what: Callable[[], None]) -> None:
+        self._cancel_retry()
+        if not self._closed:
+            self._retry = self._loop.call_later(seconds, what)
+
+    def _cancel_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    async def _check(self, slot: Slot[C], reservation: _Reservation) -> None:
+        with reservation:
+            checking = asyncio.ensure_future(self._connector.check(slot.connection))
+            # One that hangs is not waited for: closing it is what waits.
+            await asyncio.wait((checking,), timeout=self._policy.check_timeout)
+            works = checking.done() and not checking.exception() and checking.result()
         if works:
-            self._offer(slot)
+            slot.good_at = now = self._time()
+            self._offer(slot, now)
         else:
             self._close(slot, "broken")
-            self._serve_waiters()
+            checking.add_done_callback(_retrieve)
+        self._serve_waiters()
 
-    def _close(self, slot: _Slot[C], reason: str) -> None:
-        self._stats.closing += 1
+    def _close(self, slot: Slot[C], reason: str) -> None:
+        self._closing += 1
         self._stats.closed[reason] = self._stats.closed.get(reason, 0) + 1
+        self._tell("closed", reason)
         self._start(self._finish_closing(slot))
 
-    async def _finish_closing(self, slot: _Slot[C]) -> None:
+    async def _finish_closing(self, slot: Slot[C]) -> None:
         try:
             await self._connector.close(slot.connection)
         finally:
-            self._stats.closing -= 1
+            self._closing -= 1
             self._serve_waiters()
 
-    def _expire(self, waiter: _Waiter[C], timeout: float) -> None:
-        if waiter.future.done():
-            return
-        phase = self._phase(waiter)
-        self._leave(waiter)
-        self._stats.timeouts += 1
-        waiter.future.set_exception(AcquireTimeout(self.name, phase, timeout))
+    def _close_idle(self, reason: str) -> None:
+        while self._idle:
+            self._close(self._idle.popleft(), reason)
 
-    def _phase(self, waiter: _Waiter[C]) -> str:
+    def _close_old(self, now: float) -> int:
+        kept: deque[Slot[C]] = deque()
+        closed = 0
+        surplus = len(self._idle) - self._policy.min_idle
+        for slot in self._idle:
+            reason = self._too_old(slot, now, surplus=closed < surplus)
+            if reason and closed < _MOST_CLOSED_IN_A_SWEEP:
+                self._close(slot, reason)
+                closed += 1
+            else:
+                kept.append(slot)
+        if closed:
+            self._idle = kept
+        return closed
+
+    def _too_old(self, slot: Slot[C], now: float, *, surplus: bool) -> str:
+        if not self._connector.usable(slot.connection):
+            return "broken"
+        if now >= slot.expires_at:
+            return "lifetime"
+        if surplus and now - slot.idle_since >= self._policy.idle_ttl:
+            return "idle"
+        return ""
+
+    def _check_one(self, now: float) -> int:
+        """Checks the idle connection that has not answered for the longest, if it is time."""
+        if not self._idle or self._reserved["validate"]:
+            return 0
+        slot = min(self._idle, key=lambda each: each.good_at)
+        if now - slot.good_at < self._policy.keepalive:
+            return 0
+        self._idle.remove(slot)
+        self._start(self._check(slot, _Reservation(self._reserved, "validate")))
+        return 1
+
+    def _fill(self) -> int:
+        """Opens a connection when fewer than `min_idle` are at hand."""
+        at_hand = len(self._idle) + self._under_way() - self._line.waiting
+        if not self._ready or at_hand >= self._policy.min_idle or not self._may_open():
+            return 0
+        self._open_one()
+        return 1
+
+    def _report_loans(self, now: float) -> None:
+        for loan in self._loans:
+            if now - loan.since >= self._policy.leak_after and loan not in self._reported:
+                self._reported.add(loan)
+                who = loan.borrower or "somebody"
+                log.warning("a connection to %s is out for %d s; %s has it", self.name, now - loan.since, who)
+
+    def _refusal(self) -> Exception | None:
+        """Why a caller who would have to wait is not kept waiting, if they are not."""
+        if self._closed:
+            return PoolClosed(self.name)
+        if self._mode is Mode.DRAINING:
+            return PoolDraining(self.name)
+        if self._tripped is not None:
+            return self._tripped.with_traceback(None)
+        if self._breaker.error is not None and not self._idle:
+            return self._breaker.error.with_traceback(None)
+        if self._line.waiting >= self._policy.max_waiting:
+            return TooManyWaiting(self.name, self._line.waiting)
+        return None
+
+    def _set_mode(self, mode: Mode) -> None:
+        self._mode = mode
+        self._set_ready()
+        self._tell("mode", mode.value)
+
+    def _set_ready(self) -> None:
+        self._ready = self._mode is Mode.ACTIVE and self._tripped is None and not self._closed
+
+    def _timed_out(self, position: int, waiter: Waiter[Loan[C]]) -> Exception:
+        timeout = waiter.deadline - waiter.since
+        return AcquireTimeout(self.name, self._phase(position), timeout, paused=self._mode is Mode.PAUSED)
+
+    def _phase(self, position: int) -> str:
         """What a waiter waits for: the first ones for what is being opened or checked, the others for their turn."""
-        if self._waiters.index(waiter) >= self._stats.reserved:
+        if position >= self._under_way() or not self._ready:
             return "wait"
-        return "validate" if self._checking == self._stats.reserved else "connect"
-
-    def _leave(self, waiter: _Waiter[C]) -> None:
-        self._stats.waiting -= 1
-        with contextlib.suppress(ValueError):  # it may have come to the head of the line and been dropped
-            self._waiters.remove(waiter)
+        return "connect" if self._reserved["connect"] else "validate"
 
     def _fail_waiters(self, error: Exception) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.future.done():
-                self._stats.waiting -= 1
-                waiter.future.set_exception(error)
-
-    def _drop_absent(self) -> None:
-        """Takes waiters off the head of the line whose tasks were cancelled and have not run since."""
-        while self._waiters and self._waiters[0].future.done():
-            self._waiters.popleft()
-
-    def _is_stale(self, slot: _Slot[C], now: float) -> bool:
-        return now - slot.idle_since > self._policy.check_after or not self._connector.usable(slot.connection)
+        self._stats.refused += self._line.fail_all(error)
 
     def _size(self) -> int:
-        stats = self._stats
-        return len(self._idle) + stats.leased + stats.reserved + stats.closing
+        return len(self._idle) + len(self._loans) + sum(self._reserved.values()) + self._closing
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _retrieve(task: "asyncio.Future[bool]") -> None:
+    """Nobody waits for it any more, and an error is no surprise."""
+    if not task.cancelled():
+        task.exception()
