@@ -14,7 +14,7 @@ import uvloop
 
 from bench.report import Report
 
-NOT_BENCHES = frozenset({"__main__", "drive", "report", "rounds", "servers"})
+NOT_BENCHES = frozenset({"__main__", "drive", "etcd", "report", "rounds"})
 
 
 def benches() -> list[str]:

@@ -54,11 +54,12 @@ def session_service(data_dir: Path | None = None, **settings: str) -> Iterator[S
 
 
 @contextlib.contextmanager
-def module(name: str, *arguments: str) -> Iterator[Server]:
-    """A server of this folder, which says `ready` when it is; it is given its address first."""
+def module(name: str, *arguments: str, **settings: str) -> Iterator[Server]:
+    """A server of this folder, which says `ready` when it is. Its first argument is its address."""
     address = f"127.0.0.1:{free_port()}"
+    env = clean_environment(VIRTLEASE_SESSION_ADDRESS=address, VIRTLEASE_METRICS_ADDRESS="127.0.0.1:0", **settings)
     command = (sys.executable, "-m", f"bench.servers.{name}", address, *arguments)
-    with scratch() as folder, running(folder, name, *command, env=clean_environment()) as process:
+    with scratch() as folder, running(folder, name, *command, env=env) as process:
         process.wait_for("ready")
         yield Server(address, process.process.pid)
 
