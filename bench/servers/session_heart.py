@@ -51,7 +51,7 @@ async def serve(process: Process) -> None:
     host, _, port = sys.argv[2].rpartition(":")
     async with session_service(process, Authenticator(None)), await asyncio.start_server(heart.listen, host, int(port)):
         print("ready", flush=True)
-        await process.stop.wait()
+        await process.until_told_to_stop()
 
 
 if __name__ == "__main__":

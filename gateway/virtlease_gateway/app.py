@@ -93,4 +93,4 @@ async def serve(process: Process) -> None:
     """Runs the gateway alone until it is told to stop."""
     targets = Targets.from_settings(process.settings[GatewaySettings])
     async with gateway(process, Authenticator(process.common.identity_file), targets):
-        await process.stop.wait()
+        await process.until_told_to_stop()

@@ -28,7 +28,7 @@ async def _serve(process: Process, targets: Targets) -> None:
     # Whoever started the process is its only user: no tokens here.
     async with mcp_server(process, Authenticator(None), targets) as server:
         serving = asyncio.create_task(server.fastmcp.run_stdio_async(show_banner=False))
-        stopping = asyncio.create_task(process.stop.wait())
+        stopping = asyncio.create_task(process.until_told_to_stop())
         done, pending = await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()

@@ -16,7 +16,7 @@ async def serve(process: Process) -> None:
         gateway(process, services.authenticator, services.targets) as address,
     ):
         print_welcome(address, services)
-        await process.stop.wait()
+        await process.until_told_to_stop()
 
 
 def main() -> int:

@@ -95,7 +95,7 @@ async def pool_service(
 async def serve(process: Process) -> None:
     """Runs the pool service alone until it is told to stop."""
     async with pool_service(process, Authenticator(process.common.identity_file)):
-        await process.stop.wait()
+        await process.until_told_to_stop()
 
 
 def _scopes(service: ServiceDescriptor) -> dict[str, str]:

@@ -56,7 +56,7 @@ async def session_service(
 async def serve(process: Process) -> None:
     """Runs the session service alone until it is told to stop."""
     async with session_service(process, Authenticator(process.common.identity_file)):
-        await process.stop.wait()
+        await process.until_told_to_stop()
 
 
 def scopes() -> dict[str, str]:

@@ -28,6 +28,8 @@ def test_sessions_are_nothing_to_the_garbage_collector() -> None:
     record = engine._owners["me"].get(state.session_id)
     assert not gc.is_tracked(record)
     assert not gc.is_tracked(record.values)
+    engine.execute([End("me", state.session_id)])
+    assert not any(gc.is_tracked(stone) for stone in engine._tombstones._stones.values())
 
 
 def test_an_owner_without_sessions_is_forgotten() -> None:

@@ -1,7 +1,8 @@
 """What is remembered of sessions that are over, so that their owners learn what became of them."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+import msgspec
 
 from virtlease_session.errors import SessionEnded, SessionExpired, SessionNotFound
 
@@ -9,8 +10,7 @@ KEPT_MS = 10 * 60 * 1000
 _MOST = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Tombstone:
+class Tombstone(msgspec.Struct, frozen=True, gc=False):
     """How a session ended, and when on the monotonic clock."""
 
     expired: bool
