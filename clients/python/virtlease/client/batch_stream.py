@@ -10,6 +10,7 @@ It works for any RPC whose messages are spelt like those of `SessionService.Pipe
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -121,6 +122,8 @@ class BatchStream:
         self._worker: asyncio.Task[None] | None = None
         self._give_up_at = 0.0
         self._closed = False
+        self._server_time: Any = None
+        self._heard_at = 0.0
 
     async def call(self, name: str, message: Any, *, timeout: float, traceparent: str = "", principal: str = "") -> Any:
         """Sends one operation and returns its response.
@@ -136,7 +139,7 @@ class BatchStream:
         when no stream can be had. In the last two cases the operation may have had its effect.
         """
         if self._closed:
-            raise CallFailed(grpc.StatusCode.UNAVAILABLE, "the stream was closed")
+            raise CallFailed.of(grpc.StatusCode.UNAVAILABLE, "the stream was closed")
         loop = asyncio.get_running_loop()
         call = _Call(name, message, traceparent, principal, timeout, loop.create_future())
         self._queue.append(call)
@@ -152,13 +155,19 @@ class BatchStream:
         finally:
             self._deadlines.remove(call)
 
+    def server_time(self) -> float:
+        """The server's clock now, in seconds since the epoch, to measure its times against; ours before any answer."""
+        if self._server_time is None:
+            return time.time()
+        return float(self._server_time.ToMilliseconds() / 1000 + time.monotonic() - self._heard_at)
+
     async def close(self) -> None:
         """Ends the stream. What waits for an answer is failed as UNAVAILABLE."""
         self._closed = True
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
-        self._fail_all(CallFailed(grpc.StatusCode.UNAVAILABLE, "the stream was closed"))
+        self._fail_all(CallFailed.of(grpc.StatusCode.UNAVAILABLE, "the stream was closed"))
 
     async def _work(self) -> None:
         """Keeps a stream open; ends, having failed all that waited, when none can be had."""
@@ -242,6 +251,8 @@ class BatchStream:
             self._give_up_at = asyncio.get_running_loop().time() + self._patience
             if response.window:
                 self._window = response.window
+            if response.HasField("server_time"):
+                self._server_time, self._heard_at = response.server_time, time.monotonic()
             for result in response.results:
                 self._answer(result)
             if response.HasField("go_away"):
@@ -264,7 +275,7 @@ class BatchStream:
     def _time_out(self, call: _Call) -> None:
         if not call.future.done():
             call.future.set_exception(
-                CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "the service did not answer in time")
+                CallFailed.of(grpc.StatusCode.DEADLINE_EXCEEDED, "the service did not answer in time")
             )
             self._take_back(call)
 

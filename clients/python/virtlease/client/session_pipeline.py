@@ -62,6 +62,10 @@ class SessionPipeline:
         """EndSession."""
         return self._stream.call("end", self._named(request), **options)
 
+    def server_time(self) -> float:
+        """See `BatchStream.server_time`."""
+        return self._stream.server_time()
+
     async def close(self) -> None:
         """Ends the stream."""
         await self._stream.close()
