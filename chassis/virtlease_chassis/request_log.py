@@ -59,32 +59,38 @@ class RequestLog:
     def entry(self, owner: str, key: str, fingerprint: Hashable, now: int) -> Entry:
         """The entry of a request, a new one if it is new: has it an outcome, the request was carried out before.
 
-        Raises ReusedRequestId when another request came to something under this key.
+        A new one is kept at once; see `find` and `keep` for one that is to be kept only when it succeeds. Raises
+        ReusedRequestId when another request came to something under this key.
 
         Args:
             key: names the request among its owner's.
             fingerprint: tells its body from others.
             now: monotonic, in ms.
         """
+        entry = self.find(owner, key, fingerprint, now)
+        if entry.outcome is None:
+            self.keep(owner, key, entry)
+        return entry
+
+    def find(self, owner: str, key: str, fingerprint: Hashable, now: int) -> Entry:
+        """The same, without keeping a new one."""
         requests = self._owners.get(owner)
-        if requests is None:
-            requests = self._owners[owner] = _Requests()
-        entry = requests.entries.get(key)
+        entry = requests.entries.get(key) if requests else None
         if entry is not None and entry.outcome is not None and now - entry.at < KEPT_MS:
             if entry.fingerprint != fingerprint:
                 raise ReusedRequestId
             return entry
-        entry = requests.entries[key] = Entry(now, fingerprint)
-        requests.order.append((now, key))
-        if len(requests.order) > self._most:
-            requests.drop_oldest()
-        return entry
+        return Entry(now, fingerprint)
 
-    def restore(self, owner: str, key: str, entry: Entry) -> None:
-        """Takes over an entry that was kept elsewhere. The oldest come first."""
-        requests = self._owners.setdefault(owner, _Requests())
+    def keep(self, owner: str, key: str, entry: Entry) -> None:
+        """Keeps an entry. Those that are kept first are dropped first."""
+        requests = self._owners.get(owner)
+        if requests is None:
+            requests = self._owners[owner] = _Requests()
         requests.entries[key] = entry
         requests.order.append((entry.at, key))
+        if len(requests.order) > self._most:
+            requests.drop_oldest()
 
     def purge(self, now: int, budget: int) -> bool:
         """Drops what is old, `budget` requests at most. Returns whether there may be more."""

@@ -11,6 +11,7 @@ from google.protobuf.message_factory import GetMessageClass
 from virtlease_chassis.errors import Unimplemented
 from virtlease_chassis.names import snake_case
 from virtlease_chassis.rpc.health import Health
+from virtlease_chassis.rpc.malformed import Malformed, reader, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,11 @@ class Service:
     def _handler(self, method: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
         serve = getattr(self.servicer, snake_case(method.name), None)
         serializers: dict[str, Any] = {
-            "request_deserializer": GetMessageClass(method.input_type).FromString,
+            "request_deserializer": reader(GetMessageClass(method.input_type)),
             "response_serializer": GetMessageClass(method.output_type).SerializeToString,
         }
         if method.server_streaming:
-            stream = _streaming(serve) if serve else _no_stream(method)
+            stream = _streaming(serve, method) if serve else _no_stream(method)
             if method.client_streaming:
                 return grpc.stream_stream_rpc_method_handler(stream, **serializers)
             return grpc.unary_stream_rpc_method_handler(stream, **serializers)
@@ -55,11 +56,25 @@ class Service:
 
 
 def _answering(serve: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
-    return lambda request, _context: serve(request)
+    def answer(request: Any, _context: Any) -> Awaitable[Any]:
+        if type(request) is Malformed:
+            raise request.error()
+        return serve(request)
+
+    return answer
 
 
-def _streaming(serve: Callable[[Any], AsyncIterator[Any]]) -> Callable[[Any, Any], AsyncIterator[Any]]:
-    return lambda request, _context: serve(request)
+def _streaming(
+    serve: Callable[[Any], AsyncIterator[Any]], method: MethodDescriptor
+) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    if method.client_streaming:
+        return lambda incoming, _context: serve(whole(incoming))
+    return lambda request, _context: _refusing(request) if type(request) is Malformed else serve(request)
+
+
+async def _refusing(request: Malformed) -> AsyncIterator[Any]:
+    raise request.error()
+    yield  # type: ignore[unreachable]  # makes it a generator
 
 
 def _no_answer(method: MethodDescriptor) -> Callable[[Any, Any], Awaitable[Any]]:

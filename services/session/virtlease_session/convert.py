@@ -13,7 +13,7 @@ from virtlease.session.v1 import session_calls_pb2 as calls
 from virtlease.session.v1 import session_pb2 as pb
 from virtlease_chassis.errors import InvalidArgument, PermissionDenied
 from virtlease_chassis.identity import Caller
-from virtlease_chassis.wire import milliseconds
+from virtlease_chassis.wire import checked_milliseconds
 from virtlease_session.limits import Limits, check_labels, check_request_id, check_session_id
 from virtlease_session.model import (
     ANY,
@@ -163,7 +163,7 @@ def _fill_duration(message: Duration, length: int) -> None:
 
 
 def _lifetime(value: Duration, field: str, limits: Limits) -> int:
-    found = milliseconds(value)
+    found = checked_milliseconds(value, field)
     limits.check_lifetime(found, field)
     return found
 

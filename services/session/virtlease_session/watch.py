@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from virtlease.session.v1 import watch_pb2 as pb
 from virtlease_chassis.errors import InvalidArgument
 from virtlease_chassis.rpc.calls import ShuttingDown, draining
-from virtlease_chassis.wire import milliseconds
+from virtlease_chassis.wire import checked_milliseconds
 from virtlease_session import convert
 from virtlease_session.model import Event, EventType, Get, SessionState
 from virtlease_session.ports import SessionStore, Watcher
@@ -50,7 +50,7 @@ async def watch_sessions(
 def _progress_interval(request: pb.WatchSessionsRequest) -> float:
     if not request.HasField("progress_interval"):
         return _PROGRESS_SECONDS
-    seconds = milliseconds(request.progress_interval) / 1000
+    seconds = checked_milliseconds(request.progress_interval, "progress_interval") / 1000
     if seconds < _LEAST_PROGRESS_SECONDS:
         raise InvalidArgument("progress_interval", f"at least {_LEAST_PROGRESS_SECONDS:g} second")
     return seconds

@@ -29,7 +29,25 @@ def test_sessions_are_nothing_to_the_garbage_collector() -> None:
     assert not gc.is_tracked(record)
     assert not gc.is_tracked(record.values)
     engine.execute([End("me", state.session_id)])
-    assert not any(gc.is_tracked(stone) for stone in engine._tombstones._stones.values())
+    assert not any(gc.is_tracked(stone) for stone in engine._tombstones._stones.after(""))
+
+
+def test_s3_a_full_collection_does_not_visit_every_session() -> None:
+    """It would hold the loop for 20 ms with a million of them, and for more when that many have just ended."""
+    clock = FakeClock()
+    engine = Engine(clock, Limits())
+    engine.execute([Create("me", NewSession(idle_ttl=5_000)) for _ in range(2000)])
+    gc.collect()
+    (bucket,) = engine._expiry._buckets.values()
+    assert len(bucket._chunks) == 3
+    assert not any(gc.is_tracked(chunk) for chunk in bucket._chunks)
+    clock.advance(7)
+    while engine.sweep(100):
+        pass
+    gc.collect()
+    (dead,) = engine._tombstones._seconds.values()
+    assert not any(gc.is_tracked(chunk) for chunk in dead._chunks)
+    assert not any(gc.is_tracked(shard) for shard in engine._tombstones._stones._shards)
 
 
 def test_an_owner_without_sessions_is_forgotten() -> None:

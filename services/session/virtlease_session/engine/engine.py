@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from sys import intern
 from typing import Any, Protocol
 
 from virtlease_chassis.clock import Clock
@@ -125,7 +126,7 @@ class Engine:
         for owner, session_id, stone in tombstones:
             self._tombstones.put(owner, session_id, stone)
         for owner, key, entry in requests:
-            self._requests.restore(owner, key, entry)
+            self._requests.keep(owner, key, entry)
 
     def _tick(self) -> None:
         """Reads the clocks: what follows happens at this moment."""
@@ -211,7 +212,7 @@ class Engine:
         return ended
 
     def _entry(self, name: str, verb: Write, session_id: str = "") -> Entry | None:
-        """Where the outcome of a write with a request id is kept. What fails leaves none: it had no effect.
+        """Where the outcome of a write with a request id is kept, or will be. What fails leaves none: it had no effect.
 
         Raises RequestIdReused.
         """
@@ -219,7 +220,7 @@ class Engine:
             return None
         key, body = _request_key(name, session_id, verb.request), stable_hash(verb.request.body)
         try:
-            return self._requests.entry(verb.owner, key, body, self._now)
+            return self._requests.find(verb.owner, key, body, self._now)
         except ReusedRequestId:
             raise RequestIdReused from None
 
@@ -227,8 +228,10 @@ class Engine:
         if entry is None or verb.request is None:
             return
         entry.outcome = outcome
+        key = _request_key(name, session_id, verb.request)
+        self._requests.keep(verb.owner, key, entry)
         if self.journal:
-            self.journal.remembered(verb.owner, _request_key(name, session_id, verb.request), entry)
+            self.journal.remembered(verb.owner, key, entry)
 
     def _add(self, owner: str, new: NewSession) -> Record:
         sessions = self._owners.get(owner)
@@ -239,7 +242,7 @@ class Engine:
             owner=owner,
             session_id=new.session_id or mint(),
             incarnation=f"{random.getrandbits(64):016x}",
-            values=dict(new.values),
+            values={intern(key): text for key, text in new.values.items()},  # sessions tend to have the same keys
             labels=dict(new.labels) if new.labels else _NO_LABELS,
             idle_ttl=new.idle_ttl,
             created=self._wall,

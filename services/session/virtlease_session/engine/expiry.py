@@ -7,6 +7,7 @@ has such buckets, and moves an entry at every touch.)
 
 from collections.abc import Iterator
 
+from virtlease_session.engine.pile import Pile
 from virtlease_session.engine.record import NEVER, Record
 
 _COMPACT_FROM = 64
@@ -16,7 +17,7 @@ class ExpiryBuckets:
     """Records by the second at which they are to be looked at."""
 
     def __init__(self) -> None:
-        self._buckets: dict[int, list[Record]] = {}
+        self._buckets: dict[int, Pile[Record]] = {}
         self._dead: dict[int, int] = {}
         self._swept = 0
 
@@ -30,9 +31,8 @@ class ExpiryBuckets:
         record.bucket = second
         bucket = self._buckets.get(second)
         if bucket is None:
-            self._buckets[second] = [record]
-        else:
-            bucket.append(record)
+            bucket = self._buckets[second] = Pile()
+        bucket.add(record)
 
     def forget(self, record: Record) -> None:
         """Takes out a record that has ended."""
@@ -51,7 +51,7 @@ class ExpiryBuckets:
                 if not budget:
                     return
                 budget -= 1
-                record = bucket.pop()
+                record = bucket.take()
                 if record.bucket != second:
                     continue  # ended, or filed elsewhere since
                 record.bucket = NEVER
@@ -80,8 +80,8 @@ class ExpiryBuckets:
     def _bury(self, second: int) -> None:
         """Counts an entry that no longer means anything, and clears the bucket when most entries are such."""
         dead = self._dead.get(second, 0) + 1
-        bucket = self._buckets.get(second, [])
-        if dead >= _COMPACT_FROM and dead * 2 > len(bucket):
-            bucket[:] = [record for record in bucket if record.bucket == second]
+        bucket = self._buckets.get(second)
+        if bucket is not None and dead >= _COMPACT_FROM and dead * 2 > len(bucket):
+            bucket.keep(lambda record: record.bucket == second)
             dead = 0
         self._dead[second] = dead

@@ -1,6 +1,7 @@
 """Applies mutations to values, all or none."""
 
 from collections.abc import Mapping, Sequence
+from sys import intern
 
 from virtlease_chassis.errors import InvalidArgument
 from virtlease_session import lists
@@ -57,7 +58,7 @@ class Draft:
             if stored is None:
                 values.pop(key, None)
             else:
-                values[key] = stored
+                values[intern(key)] = stored
 
     def _after(self, number: int, mutation: Mutation, before: str | None) -> str | None:
         operation = mutation.operation

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -105,7 +106,7 @@ class Database:
     def _records(self, back: int) -> Iterator[Record]:
         values: dict[int, dict[str, str]] = {}
         for session, key, value in self._database.execute("SELECT session, key, value FROM vals"):
-            values.setdefault(session, {})[key] = value
+            values.setdefault(session, {})[intern(key)] = value
         for row in self._database.execute("SELECT * FROM sessions"):
             yield _record(row, values.pop(row[0], {}), back)
 
