@@ -11,9 +11,13 @@ if TYPE_CHECKING:
     from virtlease.client.errors import *  # noqa: F403
     from virtlease.client.sessions.manager import Session as Session
     from virtlease.client.sessions.manager import SessionManager as SessionManager
+    from virtlease.client.stateful.tool import last_session as last_session
+    from virtlease.client.stateful.tool import stateful_tool as stateful_tool
     from virtlease.client.target import Target as Target
 
 _HOMES = {
+    "last_session": "virtlease.client.stateful.tool",
+    "stateful_tool": "virtlease.client.stateful.tool",
     "Session": "virtlease.client.sessions.manager",
     "SessionManager": "virtlease.client.sessions.manager",
     "Target": "virtlease.client.target",

@@ -32,9 +32,14 @@ class LoopThread:
         threading.Thread(target=self._loop.run_forever, name="virtlease-client", daemon=True).start()
         atexit.register(self._end)
 
+    @property
+    def usable(self) -> bool:
+        """Whether it is of this process, and not of the one that forked it."""
+        return os.getpid() == self._pid
+
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
         """Starts a coroutine on the loop. Cancelling the future cancels it. Raises Closed in the child of a fork."""
-        if os.getpid() != self._pid:
+        if not self.usable:
             coroutine.close()
             raise Closed("this was opened before the process forked; open another one in the child")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -62,7 +67,7 @@ class LoopThread:
 
     def _end(self) -> None:
         """Closes what the program left open. A service that is in this process is told no later than its clients."""
-        if os.getpid() != self._pid:
+        if not self.usable:
             return
         with contextlib.suppress(Exception):  # the process ends: there is nobody left to tell
             self.submit(self._close_all()).result(_END_SECONDS)
@@ -113,15 +118,14 @@ class Resource(Generic[T]):
 
 _lock = threading.Lock()
 _shared: LoopThread | None = None
-_shared_pid = 0
 
 
 def shared() -> LoopThread:
     """The loop thread of this process, started at the first call; the child of a fork gets one of its own."""
-    global _shared, _shared_pid
+    global _shared
     with _lock:
-        if _shared is None or _shared_pid != os.getpid():
-            _shared, _shared_pid = LoopThread(), os.getpid()
+        if _shared is None or not _shared.usable:
+            _shared = LoopThread()
         return _shared
 
 

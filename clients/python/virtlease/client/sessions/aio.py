@@ -128,7 +128,7 @@ class SessionManager:
 
     async def get(self, session_id: str) -> Session | None:
         """The session, which counts as a use of it; None where there is none, or no more."""
-        found = await self._thread.wait(self._sessions.get(session_id, traceparent()))
+        found = await self._thread.wait(self._sessions.find(session_id, traceparent()))
         return None if found is None else Session(self._thread, *found)
 
     async def refresh(self, session_id: str, ttl: float | None = None) -> float:

@@ -123,7 +123,7 @@ class SessionManager:
 
     def get(self, session_id: str) -> Session | None:
         """The session, which counts as a use of it; None where there is none, or no more."""
-        found = self._thread.run(self._sessions.get(session_id, traceparent()))
+        found = self._thread.run(self._sessions.find(session_id, traceparent()))
         return None if found is None else Session(self._thread, *found)
 
     def refresh(self, session_id: str, ttl: float | None = None) -> float:

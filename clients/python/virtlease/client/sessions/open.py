@@ -48,11 +48,15 @@ class OpenSessions:
         terms = Terms(ttl or self._terms.ttl, self._terms.max_life, texts, labels)
         return calls, await calls.get_or_create(session_id, terms, traceparent)
 
-    async def get(self, session_id: str, traceparent: str) -> tuple[SessionCalls, State] | None:
-        """The same, or None where there is no such session, be it that it expired or was ended."""
+    async def get(self, session_id: str, traceparent: str) -> tuple[SessionCalls, State]:
+        """The same, for a session that is there. Raises SessionNotFound, SessionExpired or SessionEnded."""
         calls = await self.resource.get()
+        return calls, await calls.get(session_id, traceparent)
+
+    async def find(self, session_id: str, traceparent: str) -> tuple[SessionCalls, State] | None:
+        """The same, or None where there is no such session, be it that it expired or was ended."""
         try:
-            return calls, await calls.get(session_id, traceparent)
+            return await self.get(session_id, traceparent)
         except SessionNotFound:
             return None
 

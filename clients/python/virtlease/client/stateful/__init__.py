@@ -1,0 +1,1 @@
+"""Functions that keep their state in a session between calls."""
