@@ -36,6 +36,10 @@ _FINAL = frozenset(
     }
 )
 
+# What grpc.aio says (as INTERNAL) of a stream that broke while it was written to: the cause comes with another one.
+_UNCLEAR = "Internal error from Core"
+_UNCLEAR_TRIES = 5
+
 
 class _Call:
     """An operation that was asked for. `seq` is 0 until it is sent."""
@@ -172,13 +176,16 @@ class BatchStream:
     async def _work(self) -> None:
         """Keeps a stream open; ends, having failed all that waited, when none can be had."""
         backoff = _FIRST_BACKOFF
+        unclear = 0
         while True:
             answered_before = self._give_up_at
             try:
                 await self._run_stream()
             except grpc.aio.AioRpcError as error:
                 failure = CallFailed.from_rpc_error(error)
-                if failure.code in _FINAL or asyncio.get_running_loop().time() >= self._give_up_at:
+                unclear = unclear + 1 if failure.message.startswith(_UNCLEAR) else 0
+                no_more = asyncio.get_running_loop().time() >= self._give_up_at and not 0 < unclear < _UNCLEAR_TRIES
+                if failure.code in _FINAL or no_more:
                     self._fail_all(failure)
                     return
             backoff = _FIRST_BACKOFF if self._give_up_at > answered_before else min(backoff * 2, _LAST_BACKOFF)
