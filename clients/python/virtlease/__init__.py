@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from virtlease import aio as aio
     from virtlease.client.errors import *  # noqa: F403
+    from virtlease.client.pool.pool import Connection as Connection
+    from virtlease.client.pool.pool import ConnectionPool as ConnectionPool
     from virtlease.client.sessions.manager import Session as Session
     from virtlease.client.sessions.manager import SessionManager as SessionManager
     from virtlease.client.stateful.tool import last_session as last_session
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from virtlease.client.target import Target as Target
 
 _HOMES = {
+    "Connection": "virtlease.client.pool.pool",
+    "ConnectionPool": "virtlease.client.pool.pool",
     "last_session": "virtlease.client.stateful.tool",
     "stateful_tool": "virtlease.client.stateful.tool",
     "Session": "virtlease.client.sessions.manager",

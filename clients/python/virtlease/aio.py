@@ -1,5 +1,6 @@
 """The asynchronous twins of what `virtlease` has."""
 
+from virtlease.client.pool.aio import Connection, ConnectionPool
 from virtlease.client.sessions.aio import Session, SessionManager
 
-__all__ = ["Session", "SessionManager"]
+__all__ = ["Connection", "ConnectionPool", "Session", "SessionManager"]

@@ -1,0 +1,1 @@
+"""Leased connections, and VM calls on them."""
