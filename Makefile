@@ -3,7 +3,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 SYNCED := .venv/.synced
 
-.PHONY: help setup run test lint fmt docs protos protos-check promises up down test-compose test-packages test-kill9 bench
+.PHONY: help setup run test lint fmt docs protos protos-check promises up down test-compose test-packages test-faults test-kill9 bench
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ bench: setup test-packages ## Measure it against its peers: NAME=session for one
 
 test-kill9: setup test-packages ## Kill a durable session service at random, ROUNDS times
 	ROUNDS=$(or $(ROUNDS),40) $(BIN)/pytest -s tests/kill9
+
+test-faults: setup test-packages ## Redis clusters that move, primaries that die, servers that stand still
+	$(BIN)/pytest -s tests/faults
 
 test-compose: setup ## Run the main job through Compose, with images made on this machine (needs root)
 	scripts/test_compose.sh

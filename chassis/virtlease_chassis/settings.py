@@ -152,7 +152,9 @@ def _describe(group: type[Settings], error: ValidationError) -> Iterator[str]:
         message = fault["msg"].removeprefix("Value error, ")
         if fault["loc"]:
             given = fault["input"]
-            shown = f" (is {str(given)!r})" if isinstance(given, str | int | float | Path) else ""
-            yield f"{group.env_name(str(fault['loc'][0]))}: {message}{shown}"
+            field = str(fault["loc"][0])
+            secret = "Secret" in str(group.model_fields[field].annotation)
+            shown = f" (is {str(given)!r})" if isinstance(given, str | int | float | Path) and not secret else ""
+            yield f"{group.env_name(field)}: {message}{shown}"
         else:
             yield message

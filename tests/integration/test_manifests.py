@@ -71,6 +71,18 @@ def test_the_settings_are_settings(documents: list[dict[str, Any]], monkeypatch:
     assert all("does not point to a file" in fault for fault in caught.value.faults)
 
 
+def test_sessions_in_redis_have_replicas() -> None:
+    rendered = subprocess.run([str(BIN / "kubectl"), "kustomize", str(BASE.parent / "redis")], capture_output=True)
+    documents = list(yaml.safe_load_all(rendered.stdout))
+    for document in documents:
+        kubernetes_validate.validate(document, KUBERNETES[-1], strict=True)
+    session = workloads(documents)["virtlease-session"]["spec"]
+    assert session["replicas"] == 2
+    assert session["strategy"]["type"] == "RollingUpdate"
+    (variable,) = session["template"]["spec"]["containers"][0]["env"]
+    assert variable["name"] == "VIRTLEASE_SESSION_REDIS_URL"
+
+
 def test_no_workload_has_more_replicas_than_its_state_allows(documents: list[dict[str, Any]]) -> None:
     assert {name: found["spec"]["replicas"] for name, found in workloads(documents).items()} == {
         "virtlease-session": 1,

@@ -23,6 +23,7 @@ from virtlease.client import CallFailed, SessionPipeline
 from virtlease.session.v1 import session_calls_pb2 as calls
 from virtlease.session.v1 import session_pb2, session_service_pb2_grpc, watch_pb2
 from virtlease_session.app import SERVICE
+from virtlease_session.store.memory import MemoryStore
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 # What a service may say to a caller who asks for something strange. The others would be faults of its own.
@@ -320,7 +321,8 @@ async def test_unknown_fields_are_passed_over_and_not_kept(served: Served) -> No
 async def test_what_failed_is_not_remembered(tmp_path: Path) -> None:
     """Failing with ever new request ids, ids and owners fills nothing."""
     async with KINDS["memory"](tmp_path) as tested, serving(tested) as served:
-        engine = tested.engine()
+        assert isinstance(tested.store, MemoryStore)
+        engine = tested.store.engine
         before = len(engine), len(engine._requests), len(engine._tombstones), len(engine._owners)
         for number in range(500):
             fields: dict[str, Any] = {"session_id": f"nobody-{number}", "request_id": f"r{number}"}

@@ -150,7 +150,7 @@ async def client(folder: Path) -> AsyncIterator[StoreUnderTest]:
         grpc.aio.insecure_channel(str(server.addresses[0])) as channel,
     ):
         store = ClientStore(channel, tested.store, tested.clock)
-        yield StoreUnderTest(store, tested.clock, tested.engine)
+        yield StoreUnderTest(store, tested.clock, tested.sweep, tested.purge)
         await store.pipeline.close()
 
 

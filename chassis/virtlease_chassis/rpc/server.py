@@ -47,7 +47,9 @@ class GrpcServer:
         authenticator: Authenticator,
         tracer: trace.Tracer,
         meter: metrics.Meter,
+        share_port: bool = False,
     ) -> None:
+        """`share_port` lets other processes listen on the same addresses."""
         self._calls = Calls()
         self._services = services
         self._settings = settings
@@ -56,7 +58,7 @@ class GrpcServer:
         }
         self._server = grpc.aio.server(
             interceptors=[CallInterceptor(authenticator, scopes, tracer, meter, self._calls)],
-            options=_options(settings),
+            options=_options(settings, share_port),
         )
         for service in services:
             service.add_to(self._server)
@@ -134,9 +136,9 @@ def _credentials(settings: ProcessSettings) -> grpc.ServerCredentials | None:
     )
 
 
-def _options(settings: ProcessSettings) -> list[tuple[str, int]]:
+def _options(settings: ProcessSettings, share_port: bool = False) -> list[tuple[str, int]]:
     return [
-        ("grpc.so_reuseport", 0),  # else a busy port is shared silently with whoever has it
+        ("grpc.so_reuseport", int(share_port)),  # otherwise a busy port is shared silently with whoever has it
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_connection_age_ms", round(settings.max_connection_age * 1000)),

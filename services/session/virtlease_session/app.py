@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from virtlease.session.v1 import session_service_pb2
 from virtlease.tool.v1 import tool_pb2
@@ -10,12 +10,15 @@ from virtlease_chassis.clock import SystemClock
 from virtlease_chassis.identity import Authenticator
 from virtlease_chassis.process import Process
 from virtlease_chassis.rpc import GrpcServer, Health, Listen, Service
+from virtlease_chassis.workers import run_workers
 from virtlease_session.convert import Requests
+from virtlease_session.observe import ObservedStore
 from virtlease_session.servicer import SessionServicer
 from virtlease_session.settings import SessionSettings
 from virtlease_session.store.open import open_store
 
 SERVICE = session_service_pb2.DESCRIPTOR.services_by_name["SessionService"]
+_LAST_SECONDS = 10.0
 log = logging.getLogger(__name__)
 
 
@@ -35,9 +38,10 @@ async def session_service(
     tracer = process.telemetry.tracer("session")
     health = Health()
     async with (
-        open_store(settings, SystemClock(), health.tell) as store,
+        open_store(settings, SystemClock(), health.tell) as opened,
         contextlib.AsyncExitStack() as stack,
     ):
+        store = ObservedStore(opened, settings.store, tracer, process.telemetry.meter)
         requests = Requests(settings.limits, round(settings.idle_ttl * 1000))
         servicer = SessionServicer(store, requests, tracer, process.common.max_connection_age)
         server = GrpcServer(
@@ -46,6 +50,7 @@ async def session_service(
             authenticator=authenticator,
             tracer=tracer,
             meter=process.telemetry.meter,
+            share_port=settings.share_port,
         )
         await server.start(listens)
         stack.push_async_callback(server.drain, process.common.drain_timeout)
@@ -54,7 +59,12 @@ async def session_service(
 
 
 async def serve(process: Process) -> None:
-    """Runs the session service alone until it is told to stop."""
+    """Runs the session service alone until it is told to stop: in this process, or in as many as it is told."""
+    settings = process.settings[SessionSettings]
+    if settings.workers > 1:
+        grace = process.common.drain_timeout + _LAST_SECONDS
+        await run_workers("virtlease_session", _worker_environments(process), process.stop, grace)
+        return
     async with session_service(process, Authenticator(process.common.identity_file)):
         await process.until_told_to_stop()
 
@@ -66,3 +76,17 @@ def scopes() -> dict[str, str]:
         method.name: method.GetOptions().Extensions[tool_pb2.tool].scope or others[method.name]
         for method in SERVICE.methods
     }
+
+
+def _worker_environments(process: Process) -> list[Mapping[str, str]]:
+    """What each worker is told beside what this process was: to share the address, and where its own metrics are."""
+    settings, common = process.settings[SessionSettings], process.common
+    metrics = common.metrics_address or common.DEFAULT_METRICS_ADDRESS
+    return [
+        {
+            settings.env_name("workers"): "1",
+            settings.env_name("share_port"): "true",
+            common.env_name("metrics_address"): f"{metrics.host}:{metrics.port and metrics.port + number}",
+        }
+        for number in range(1, settings.workers + 1)
+    ]

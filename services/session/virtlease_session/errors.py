@@ -59,6 +59,19 @@ class Conflict(Aborted):
         metadata = {"session_id": session_id, "etag": etag, **({"key": key} if key else {})}
         super().__init__(message, metadata=metadata)
 
+    @classmethod
+    def other_etag(cls, session_id: str, etag: str) -> "Conflict":
+        return cls(session_id, etag, f"the session's etag is {etag}")
+
+    @classmethod
+    def other_incarnation(cls, session_id: str, etag: str) -> "Conflict":
+        return cls(session_id, etag, "the session is of another incarnation")
+
+    @classmethod
+    def precondition(cls, session_id: str, etag: str, key: str, number: int) -> "Conflict":
+        """`number` is that of the mutation."""
+        return cls(session_id, etag, f"mutations[{number}]: the precondition on {key!r} does not hold", key)
+
 
 class WrongType(FailedPrecondition):
     """Raised when the value under a key is not what an increment or an append needs."""

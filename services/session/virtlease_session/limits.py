@@ -56,9 +56,19 @@ class Limits:
     def check_session(self, values: Mapping[str, str], field: str) -> None:
         """Raises InvalidArgument when a session as a whole is too large."""
         if len(values) > self.keys:
-            raise InvalidArgument(field, f"a session has at most {self.keys} keys")
+            raise self.too_many_keys(field)
         if session_size(values) > self.session_bytes:
-            raise InvalidArgument(field, f"a session has at most {self.session_bytes} bytes")
+            raise self.session_too_large(field)
+
+    def too_many_keys(self, field: str) -> InvalidArgument:
+        return InvalidArgument(field, f"a session has at most {self.keys} keys")
+
+    def session_too_large(self, field: str) -> InvalidArgument:
+        return InvalidArgument(field, f"a session has at most {self.session_bytes} bytes")
+
+    def list_too_large(self, number: int) -> InvalidArgument:
+        """`number` is that of the mutation that appends."""
+        return InvalidArgument(f"mutations[{number}].append", f"the list would be larger than {self.value_bytes} bytes")
 
     def check_lifetime(self, milliseconds: int, field: str) -> None:
         """Raises InvalidArgument unless a session can live this long."""

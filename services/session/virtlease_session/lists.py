@@ -57,8 +57,11 @@ def append(stored: str, item: str, max_items: int, max_bytes: int) -> str:
     stored = f"{stored}{SEPARATOR}{item}"
     if max_items and (excess := stored.count(SEPARATOR) - max_items) > 0:
         stored = _drop(stored, excess)
-    while max_bytes and json_size(stored) > max_bytes and (rest := _drop(stored, 1)):
-        stored = rest
+    if max_bytes and json_size(stored) > max_bytes:
+        # The first item from which on it fits; the newest is kept, whatever its size.
+        data = stored.encode()
+        place = data.find(SEPARATOR.encode(), len(data) + 1 - max_bytes)
+        stored = data[place:].decode() if place >= 0 else f"{SEPARATOR}{item}"
     return stored
 
 
@@ -83,6 +86,4 @@ def _drop(stored: str, count: int) -> str:
     end = 0
     for _ in range(count):
         end = stored.find(SEPARATOR, end + 1)
-        if end < 0:
-            return ""
     return stored[end:]

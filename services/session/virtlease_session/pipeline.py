@@ -6,6 +6,7 @@ store keeps the order of verbs on one session.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -171,7 +172,8 @@ class Pipeline:
     async def _execute(self, batch: "_Batch") -> None:
         spans = [self._span(self._kinds[name], traceparent) for name, traceparent in batch.traced]
         try:
-            answers = await self._store.execute(batch.verbs)
+            with trace.use_span(spans[0]) if spans else contextlib.nullcontext():
+                answers = await self._store.execute(batch.verbs)
             for response in self._responses(batch, answers):
                 self._answers.put_nowait(response)
             self._outstanding -= len(batch)

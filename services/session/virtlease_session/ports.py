@@ -5,6 +5,7 @@ from typing import Protocol
 
 from virtlease_chassis.errors import DomainError
 from virtlease_session.model import Answer, Event, Page, Verb
+from virtlease_session.tally import Tally
 
 
 class Watcher(Protocol):
@@ -40,6 +41,11 @@ class SessionStore(Protocol):
     with Conflict when the session is not as `expected`. Unavailable says that the store cannot be reached; a write
     may then have had its effect.
     """
+
+    @property
+    def tally(self) -> Tally:
+        """Counts of what became of sessions."""
+        ...
 
     async def execute(self, verbs: Sequence[Verb]) -> list[Answer | DomainError]:
         """Carries out verbs and answers each by itself: a batch is not atomic.

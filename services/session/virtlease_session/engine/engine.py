@@ -6,7 +6,7 @@ from sys import intern
 from typing import Any, Protocol
 
 from virtlease_chassis.clock import Clock
-from virtlease_chassis.errors import DomainError, InvalidArgument
+from virtlease_chassis.errors import DomainError
 from virtlease_chassis.request_log import Entry, RequestLog, ReusedRequestId, stable_hash
 from virtlease_session.engine.expiry import ExpiryBuckets
 from virtlease_session.engine.mutate import Draft
@@ -35,6 +35,7 @@ from virtlease_session.model import (
     Verb,
 )
 from virtlease_session.session_id import mint
+from virtlease_session.tally import Tally
 
 Write = Create | GetOrCreate | Update | Refresh | End
 
@@ -65,6 +66,7 @@ class Engine:
         self._expiry = ExpiryBuckets()
         self._tombstones = Tombstones()
         self._requests = RequestLog()
+        self._tally = Tally()
         self._verbs: dict[type[Any], Callable[[Any], Answer]] = {
             Create: self._create,
             GetOrCreate: self._get_or_create,
@@ -101,9 +103,18 @@ class Engine:
     def sweep(self, budget: int) -> bool:
         """Removes expired sessions, looking at `budget` entries at most. Returns whether there is more to do."""
         self._tick()
+        lag = 0
         for record in self._expiry.due(self._now, budget):
+            lag = max(lag, self._now - record.deadline)
             self._bury(record, EventType.EXPIRED)
+        self._tally.sweep_lag = lag
         return self._expiry.overdue(self._now)
+
+    @property
+    def tally(self) -> Tally:
+        """Counts of what became of sessions."""
+        self._tally.live = len(self)
+        return self._tally
 
     def purge(self, budget: int) -> bool:
         """Forgets what is kept ten minutes, `budget` of each kind at most. Returns whether there may be more."""
@@ -137,22 +148,22 @@ class Engine:
         return sum(len(sessions) for sessions in self._owners.values())
 
     def _create(self, verb: Create) -> SessionState:
-        entry = self._entry("create", verb)
+        entry = self._entry("create", verb, verb.new.session_id)
         if entry is None or entry.outcome is None:
             if verb.new.session_id and self._living(verb.owner, verb.new.session_id):
                 raise SessionExists(verb.new.session_id)
             session_id = self._add(verb.owner, verb.new).session_id
-            self._remember("create", verb, entry, session_id)
+            self._remember("create", verb, entry, session_id, verb.new.session_id)
         else:
             session_id = entry.outcome
         return self._get(Get(verb.owner, session_id))
 
     def _get_or_create(self, verb: GetOrCreate) -> Found:
-        entry = self._entry("get_or_create", verb)
+        entry = self._entry("get_or_create", verb, verb.new.session_id)
         if entry is None or entry.outcome is None:
             found = self._living(verb.owner, verb.new.session_id) if verb.new.session_id else None
             session_id, created = (found or self._add(verb.owner, verb.new)).session_id, found is None
-            self._remember("get_or_create", verb, entry, (session_id, created))
+            self._remember("get_or_create", verb, entry, (session_id, created), verb.new.session_id)
         else:
             session_id, created = entry.outcome
         return Found(self._get(Get(verb.owner, session_id)), created)
@@ -174,7 +185,7 @@ class Engine:
         draft = Draft(record, self._limits)
         draft.apply(verb.mutations)
         if draft.growth > 0 and record.size + draft.growth > self._limits.session_bytes:
-            raise InvalidArgument("mutations", f"a session has at most {self._limits.session_bytes} bytes")
+            raise self._limits.session_too_large("mutations")
         draft.commit()
         record.size += draft.growth
         record.version += 1
@@ -211,7 +222,7 @@ class Engine:
         self._remember("end", verb, entry, ended, verb.session_id)
         return ended
 
-    def _entry(self, name: str, verb: Write, session_id: str = "") -> Entry | None:
+    def _entry(self, name: str, verb: Write, session_id: str) -> Entry | None:
         """Where the outcome of a write with a request id is kept, or will be. What fails leaves none: it had no effect.
 
         Raises RequestIdReused.
@@ -224,7 +235,7 @@ class Engine:
         except ReusedRequestId:
             raise RequestIdReused from None
 
-    def _remember(self, name: str, verb: Write, entry: Entry | None, outcome: object, session_id: str = "") -> None:
+    def _remember(self, name: str, verb: Write, entry: Entry | None, outcome: object, session_id: str) -> None:
         if entry is None or verb.request is None:
             return
         entry.outcome = outcome
@@ -255,6 +266,7 @@ class Engine:
         sessions.put(record.session_id, record)
         self._expiry.file(record)
         self._tombstones.remove(owner, record.session_id)
+        self._tally.created += 1
         if self.journal:
             self.journal.changed(EventType.CREATED, record, tuple(record.values))
         return record
@@ -274,9 +286,9 @@ class Engine:
             raise self._tombstones.error(owner, session_id)
         if expected is not None:
             if expected.etag and expected.etag != record.etag:
-                raise Conflict(session_id, record.etag, f"the session's etag is {record.etag}")
+                raise Conflict.other_etag(session_id, record.etag)
             if expected.incarnation and expected.incarnation != record.incarnation:
-                raise Conflict(session_id, record.etag, "the session is of another incarnation")
+                raise Conflict.other_incarnation(session_id, record.etag)
         return record
 
     def _bury(self, record: Record, end: EventType) -> None:
@@ -285,6 +297,10 @@ class Engine:
         if not len(sessions):
             del self._owners[record.owner]
         self._expiry.forget(record)
+        if end is EventType.EXPIRED:
+            self._tally.expired += 1
+        else:
+            self._tally.ended += 1
         self._tombstones.put(record.owner, record.session_id, Tombstone(end is EventType.EXPIRED, self._now))
         if self.journal:
             self.journal.changed(end, record, ())

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from sys import intern
 
-from virtlease_chassis.errors import InvalidArgument
 from virtlease_session import lists
 from virtlease_session.engine.record import Record
 from virtlease_session.errors import Conflict, IncrementOverflow, WrongType
@@ -43,8 +42,7 @@ class Draft:
             changes = self.changes
             before = changes[key] if key in changes else self._values.get(key)
             if (mutation.exists is not None or mutation.equals is not None) and not _holds(mutation, before):
-                message = f"mutations[{number}]: the precondition on {key!r} does not hold"
-                raise Conflict(self._record.session_id, self._record.etag, message, key)
+                raise Conflict.precondition(self._record.session_id, self._record.etag, key, number)
             after = self._after(number, mutation, before)
             changes[key] = after
             self._measure(key, before, after)
@@ -53,7 +51,7 @@ class Draft:
         """Makes the changes. Raises InvalidArgument, having made none, when there would be too many keys."""
         values = self._values
         if self.new_keys > 0 and len(values) + self.new_keys > self._limits.keys:
-            raise InvalidArgument("mutations", f"a session has at most {self._limits.keys} keys")
+            raise self._limits.too_many_keys("mutations")
         for key, stored in self.changes.items():
             if stored is None:
                 values.pop(key, None)
@@ -71,9 +69,7 @@ class Draft:
             case Append(item, max_items, max_bytes):
                 after = _append(mutation.key, before, item, max_items, max_bytes)
                 if lists.json_size(after) > self._limits.value_bytes:
-                    raise InvalidArgument(
-                        f"mutations[{number}].append", f"the list would be larger than {self._limits.value_bytes} bytes"
-                    )
+                    raise self._limits.list_too_large(number)
                 return after
         assert isinstance(operation, Delete)
         return None

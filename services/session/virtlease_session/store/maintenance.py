@@ -20,8 +20,10 @@ async def maintain(engine: Callable[[], Engine], cleanup_interval: float) -> Non
     cleanup = loop.time() + cleanup_interval
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
+        started = loop.time()
         while engine().sweep(SLICE):
             await asyncio.sleep(0)
+        engine().tally.sweep_duration = (loop.time() - started) * 1000
         if loop.time() >= cleanup:
             cleanup = loop.time() + cleanup_interval
             while engine().purge(SLICE):

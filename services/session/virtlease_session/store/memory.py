@@ -12,6 +12,7 @@ from virtlease_session.model import Answer, Event, EventType, Page, Verb
 from virtlease_session.ports import Watcher
 from virtlease_session.store.event_hub import EventHub
 from virtlease_session.store.maintenance import maintain
+from virtlease_session.tally import Tally
 
 
 class MemoryStore:
@@ -21,6 +22,10 @@ class MemoryStore:
         self._clock = clock
         self._hub = EventHub(watch_history)
         self.engine = Engine(clock, limits)
+
+    @property
+    def tally(self) -> Tally:
+        return self.engine.tally
 
     async def execute(self, verbs: Sequence[Verb]) -> list[Answer | DomainError]:
         return self.engine.execute(verbs)

@@ -29,6 +29,7 @@ from virtlease_session.store.maintenance import maintain
 from virtlease_session.store.memory import to_event
 from virtlease_session.store.sqlite.database import Database, slack
 from virtlease_session.store.sqlite.group import Group
+from virtlease_session.tally import Tally
 
 _RECOVER_SECONDS = 0.5
 _PURGE_SECONDS = 60.0
@@ -77,6 +78,10 @@ class SqliteStore:
             await asyncio.gather(self._writer, return_exceptions=True)
         await self._in_thread(self._close_quietly)
         self._thread.shutdown()
+
+    @property
+    def tally(self) -> Tally:
+        return self.engine.tally
 
     async def execute(self, verbs: Sequence[Verb]) -> list[Answer | DomainError]:
         if self._failed:
