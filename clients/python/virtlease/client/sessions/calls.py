@@ -98,7 +98,9 @@ class SessionCalls:
     def _state(self, session: session_pb2.Session) -> State:
         incarnation = session.etag.partition("-")[0]
         deadline = self._deadline(session.expire_time)
-        return State(session.session_id, incarnation, dict(session.values), dict(session.labels), deadline)
+        return State(
+            session.session_id, incarnation, dict(sorted(session.values.items())), dict(session.labels), deadline
+        )
 
     def _deadline(self, expire_time: Timestamp) -> Deadline:
         seconds = expire_time.ToMilliseconds() / 1000
