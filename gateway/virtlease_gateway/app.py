@@ -7,20 +7,22 @@ from dataclasses import dataclass
 
 import grpc
 from fastmcp import FastMCP
-from opentelemetry import trace
 
 from virtlease.client import SessionPipeline
 from virtlease_chassis.address import Address
 from virtlease_chassis.identity import Authenticator
 from virtlease_chassis.process import Process
 from virtlease_chassis.rpc import open_channel
+from virtlease_chassis.settings import SettingsError
 from virtlease_gateway.http import PATH, serve_http
+from virtlease_gateway.policy import is_read_only
 from virtlease_gateway.readiness import Readiness
 from virtlease_gateway.server import build_server
 from virtlease_gateway.services_file import own_services, read_services
 from virtlease_gateway.sessions import Sessions
 from virtlease_gateway.settings import GatewaySettings
 from virtlease_gateway.users import Introduction
+from virtlease_gateway.workers import Shared
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +54,11 @@ class McpServer:
 
 
 @contextlib.asynccontextmanager
-async def mcp_server(process: Process, authenticator: Authenticator, targets: Targets) -> AsyncIterator[McpServer]:
+async def mcp_server(
+    process: Process, authenticator: Authenticator, targets: Targets, *, read_only: bool
+) -> AsyncIterator[McpServer]:
     """The MCP server, with its channels to the services open."""
     settings = process.settings[GatewaySettings]
-    # FastMCP opens a span for each request with the global provider: in one process with the services, ours.
-    trace.set_tracer_provider(process.telemetry.tracer_provider("gateway"))
     offered = own_services(targets.session, targets.pool)
     if settings.services_file:
         offered += read_services(settings.services_file)
@@ -70,27 +72,48 @@ async def mcp_server(process: Process, authenticator: Authenticator, targets: Ta
         pipeline = SessionPipeline(channels[targets.session], metadata=introduction.of_gateway)
         stack.push_async_callback(pipeline.close)
         sessions = Sessions(pipeline, introduction, settings.call_timeout)
-        tracer = process.telemetry.tracer("gateway")
-        server = build_server(offered, channels, sessions, introduction, authenticator, settings, tracer)
+        stack.push_async_callback(sessions.close)
+        server = build_server(
+            offered,
+            channels,
+            sessions,
+            introduction,
+            authenticator,
+            settings,
+            process.telemetry.tracer("gateway"),
+            process.telemetry.meter,
+            read_only=read_only,
+        )
         readiness = Readiness([(each.service.full_name, channels[each.target]) for each in offered])
         yield McpServer(server, readiness)
 
 
 @contextlib.asynccontextmanager
-async def gateway(process: Process, authenticator: Authenticator, targets: Targets) -> AsyncIterator[Address]:
-    """A running gateway over HTTP; it is drained when the context is left. Yields its address."""
+async def gateway(
+    process: Process, authenticator: Authenticator, targets: Targets, shared: Shared | None = None
+) -> AsyncIterator[Address]:
+    """A running gateway over HTTP; it is drained when the context is left. Yields its address.
+
+    Where others can reach it and nobody is asked who they are, it offers no tool that writes.
+    """
     settings = process.settings[GatewaySettings]
-    process.common.check_exposed(settings.address, settings.env_name("address"))
+    if settings.workers > 1 and shared is None:
+        name = settings.env_name("workers")
+        raise SettingsError([f"{name}: only `virtlease gateway` has several workers; one process has one"])
+    asks = not authenticator.anonymous or settings.jwt_jwks_uri is not None
+    if not asks:
+        process.common.check_exposed(settings.address, settings.env_name("address"))
+    listener = shared.listener if shared else None
     async with (
-        mcp_server(process, authenticator, targets) as server,
-        serve_http(server.fastmcp, server.readiness, settings, process.common.drain_timeout) as address,
+        mcp_server(process, authenticator, targets, read_only=is_read_only(settings, asks_who=asks)) as server,
+        serve_http(server.fastmcp, server.readiness, settings, process.common.drain_timeout, listener) as address,
     ):
         log.info("MCP gateway on http://%s%s", address, PATH)
         yield address
 
 
-async def serve(process: Process) -> None:
-    """Runs the gateway alone until it is told to stop."""
+async def serve(process: Process, shared: Shared | None = None) -> None:
+    """Runs the gateway alone until it is told to stop. `shared` is for one of several workers."""
     targets = Targets.from_settings(process.settings[GatewaySettings])
-    async with gateway(process, Authenticator(process.common.identity_file), targets):
+    async with gateway(process, Authenticator(process.common.identity_file), targets, shared):
         await process.until_told_to_stop()

@@ -26,6 +26,7 @@ HINTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "VM_GONE": ("Call list_vms to see which VMs there are.", ("list_vms",)),
     "VM_AMBIGUOUS": ("Give the VM as hypervisor/name.", ()),
     "HYPERVISOR_NOT_FOUND": ("Call list_hypervisors to see which there are.", ("list_hypervisors",)),
+    "HYPERVISOR_NOT_OFFERED": ("Call list_hypervisors to see which there are.", ("list_hypervisors",)),
     "HYPERVISOR_UNAVAILABLE": ("Call list_hypervisors to see its health; try again later.", ("list_hypervisors",)),
     "ALREADY_IN_STATE": ("There is nothing left to do.", ()),
     "WRONG_STATE": ("Bring the VM into a state that the message names, then repeat the call.", ()),

@@ -7,31 +7,58 @@ from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 from fastmcp import FastMCP
+from mcp.server.transport_security import RequestBodyLimitMiddleware
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from virtlease_chassis.address import Address
 from virtlease_chassis.settings import SettingsError
-from virtlease_gateway.probes import Probes
+from virtlease_gateway.asgi.access_log import AccessLog
+from virtlease_gateway.asgi.drain import Drain
+from virtlease_gateway.asgi.eras import Eras
+from virtlease_gateway.asgi.probes import Probes
+from virtlease_gateway.asgi.rates import RateLimit, TokenBuckets
 from virtlease_gateway.readiness import Readiness
 from virtlease_gateway.settings import GatewaySettings
 
 PATH = "/mcp"
 
 
+def asgi_app(server: FastMCP, readiness: Readiness, settings: GatewaySettings) -> tuple[ASGIApp, Drain]:
+    """The whole way from HTTP to the MCP server, and what begins its shutdown."""
+    inner = [Middleware(Eras, legacy=settings.serves_legacy)]
+    if settings.rate_limit:
+        inner.insert(0, Middleware(RateLimit, buckets=TokenBuckets(settings.rate_limit)))
+    app: ASGIApp = server.http_app(
+        path=PATH,
+        middleware=inner,
+        host_origin_protection=True,
+        allowed_hosts=[settings.address.host, *settings.allowed_hosts],
+        allowed_origins=list(settings.allowed_origins) or None,
+    )
+    drain = Drain(RequestBodyLimitMiddleware(app, settings.max_request_bytes))
+    app = AccessLog(drain) if settings.access_log else drain
+    return Probes(app, readiness, drain), drain
+
+
 @contextlib.asynccontextmanager
 async def serve_http(
-    server: FastMCP, readiness: Readiness, settings: GatewaySettings, drain_timeout: float
+    server: FastMCP,
+    readiness: Readiness,
+    settings: GatewaySettings,
+    drain_timeout: float,
+    listener: socket.socket | None = None,
 ) -> AsyncIterator[Address]:
     """Serves until the context is left; then answers what was accepted, for at most `drain_timeout` seconds.
 
-    Yields the address. Raises SettingsError that names the setting when the address cannot be had.
+    `listener` is a socket that several processes share; one of its own when absent. Yields the address. Raises
+    SettingsError that names the setting when the address cannot be had.
     """
-    listener = _listen(settings)
+    listener = listener or listen(settings)
     host, port = listener.getsockname()[:2]
-    app = server.http_app(
-        path=PATH, host_origin_protection=True, allowed_hosts=[settings.address.host, *settings.allowed_hosts]
-    )
+    app, drain = asgi_app(server, readiness, settings)
     config = uvicorn.Config(
-        Probes(app, readiness),
+        app,
         http="httptools",
         log_config=None,
         access_log=False,
@@ -40,7 +67,10 @@ async def serve_http(
     )
     runner = _Uvicorn(config)
     async with _running(runner, listener):
-        yield Address(host=str(host), port=int(port))
+        try:
+            yield Address(host=str(host), port=int(port))
+        finally:
+            drain.leave()
 
 
 class _Uvicorn(uvicorn.Server):
@@ -66,7 +96,8 @@ async def _running(runner: uvicorn.Server, listener: socket.socket) -> AsyncIter
         await serving
 
 
-def _listen(settings: GatewaySettings) -> socket.socket:
+def listen(settings: GatewaySettings) -> socket.socket:
+    """A socket on the gateway's address. Raises SettingsError that names the setting when it cannot be had."""
     address = settings.address
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

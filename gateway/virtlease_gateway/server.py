@@ -4,17 +4,23 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import grpc
 from fastmcp import FastMCP
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 
 from virtlease_chassis.identity import Authenticator
+from virtlease_gateway.auth import auth_provider
 from virtlease_gateway.backend import Backend
-from virtlease_gateway.contracts import Contract, Effect, RpcTool
+from virtlease_gateway.bindings import Bindings
+from virtlease_gateway.contracts import Contract, RpcTool
+from virtlease_gateway.operations import Operations
+from virtlease_gateway.policy import HypervisorPolicy, ToolPolicy
 from virtlease_gateway.services_file import Offered
 from virtlease_gateway.sessions import Sessions
 from virtlease_gateway.settings import GatewaySettings
 from virtlease_gateway.tools import RpcCall, RpcToolProvider
 from virtlease_gateway.tools.provider import ServedTool
-from virtlease_gateway.users import IdentityVerifier, Introduction
+from virtlease_gateway.tools.rpc_call import Kept
+from virtlease_gateway.tools.wall import Wall
+from virtlease_gateway.users import Introduction
 
 _INSTRUCTIONS = """\
 Works with virtual machines on libvirt hypervisors. A VM is named hypervisor/name; list_vms shows which there are.
@@ -31,29 +37,33 @@ def build_server(
     authenticator: Authenticator,
     settings: GatewaySettings,
     tracer: trace.Tracer,
+    meter: metrics.Meter,
+    *,
+    read_only: bool,
 ) -> FastMCP:
     """A server with the tools of all services that are offered. `channels` are by target."""
-    chosen = [(each, tool) for each in offered for tool in each.contract.tools(each.service) if _is_on(tool, settings)]
+    policy = ToolPolicy(settings, read_only=read_only)
+    chosen = [(each, tool) for each in offered for tool in each.contract.tools(each.service) if policy.offers(tool)]
     names = frozenset(tool.name for _, tool in chosen)
+    kept = Kept(sessions, Bindings(sessions))
+    wall = Wall(HypervisorPolicy(settings.allow_hypervisors, settings.deny_hypervisors))
     tools = []
     for each, tool in chosen:
         backend = Backend(tool, channels[each.target], introduction, tracer, settings.call_timeout)
-        keeps = None if Contract.takes_sessions(each.service) else sessions
-        tools.append(ServedTool.of(RpcCall(tool, backend, keeps, names), each.contract))
-    return FastMCP(
+        call = RpcCall(tool, backend, None if Contract.takes_sessions(each.service) else kept, wall, names)
+        tools.append(ServedTool.of(call, each.contract))
+    aliases = _aliases(tool for _, tool in chosen)
+    server = FastMCP(
         "virtlease",
         instructions=_INSTRUCTIONS,
-        providers=[RpcToolProvider(tools, _aliases(tool for _, tool in chosen))],
-        auth=None if authenticator.anonymous else IdentityVerifier(authenticator),
+        providers=[RpcToolProvider(tools, aliases)],
+        auth=auth_provider(authenticator, settings, (tool.scope for _, tool in chosen)),
         mask_error_details=True,
     )
-
-
-def _is_on(tool: RpcTool, settings: GatewaySettings) -> bool:
-    """Whether a tool is offered. What can lose data is not, as long as nobody can be asked to confirm it."""
-    if tool.effect is Effect.DESTRUCTIVE or (settings.read_only and tool.effect is not Effect.READ):
-        return False
-    return not tool.toolset or tool.toolset in settings.toolsets
+    # FastMCP's middlewares run inside its own, and see no request that fails before a handler: ours is the SDK's.
+    known = names | {alias for alias, _ in aliases}
+    server._mcp_server.middleware.insert(0, Operations(tracer, meter, known))
+    return server
 
 
 def _aliases(tools: Iterable[RpcTool]) -> list[tuple[str, str]]:

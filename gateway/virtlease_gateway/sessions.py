@@ -1,10 +1,14 @@
 """Sessions that VM calls are made with: checked before the call, told of it after."""
 
+import asyncio
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+import grpc
 
 from virtlease.client import CallFailed, SessionPipeline
 from virtlease.session.v1 import session_calls_pb2 as calls
@@ -27,14 +31,21 @@ class Sessions:
         self._pipeline = pipeline
         self._introduction = introduction
         self._timeout = timeout
+        self._later: set[asyncio.Task[None]] = set()
 
     async def check(self, session_id: str, user: Principal) -> None:
         """Makes sure that the session is the user's and lives, and moves its deadline. Raises CallFailed."""
         request = calls.GetSessionRequest(session_id=session_id, omit_values=True)
         await self._pipeline.get(request, **self._options(user))
 
-    async def record(self, session_id: str, user: Principal, entry: Mapping[str, Any]) -> bool:
-        """Appends a call to the session's history. Returns whether that worked: it never fails the call itself."""
+    async def create(self, user: Principal, labels: Mapping[str, str]) -> str:
+        """Makes a session of the user's and returns its id. Raises CallFailed."""
+        made = await self._pipeline.create(calls.CreateSessionRequest(labels=labels), **self._options(user))
+        session_id: str = made.session.session_id
+        return session_id
+
+    async def record(self, session_id: str, user: Principal, entry: Mapping[str, Any]) -> None:
+        """Appends a call to the session's history, which is a use of the session. Raises CallFailed."""
         append = session_pb2.Append(
             item=json.dumps(entry, separators=(",", ":")), max_items=_HISTORY_ITEMS, max_bytes=_HISTORY_BYTES
         )
@@ -43,12 +54,23 @@ class Sessions:
             mutations=[session_pb2.Mutation(key=HISTORY_KEY, append=append)],
             system_keys=True,
         )
+        await self._pipeline.update(request, **self._options(user))
+
+    def record_later(self, session_id: str, user: Principal, entry: Mapping[str, Any]) -> None:
+        """The same for a caller who is gone: nobody waits for it, and a failure is only logged."""
+        task = asyncio.create_task(self._record_or_log(session_id, user, entry))
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
+    async def close(self) -> None:
+        """Waits for what is recorded later."""
+        await asyncio.gather(*self._later)
+
+    async def _record_or_log(self, session_id: str, user: Principal, entry: Mapping[str, Any]) -> None:
         try:
-            await self._pipeline.update(request, **self._options(user))
+            await self.record(session_id, user, entry)
         except CallFailed as failure:
             log.warning("a call was not recorded in its session: %s", failure)
-            return False
-        return True
 
     def _options(self, user: Principal) -> dict[str, Any]:
         return {
@@ -78,3 +100,13 @@ def history_entry(
         "duration_ms": round(seconds * 1000, 3),
         "trace_id": trace_id,
     }
+
+
+def session_is_over(failure: CallFailed) -> bool:
+    """Whether a call failed since its session is not, or no longer, the user's."""
+    return failure.code is grpc.StatusCode.NOT_FOUND
+
+
+def session_ref(session_id: str) -> str:
+    """A name for a session that is safe to log: who has the id of an anonymous session has the session."""
+    return hashlib.sha256(session_id.encode()).hexdigest()[:16]

@@ -50,20 +50,89 @@ class GatewaySettings(Settings):
     toolsets: Words = ("sessions", "vms", "hypervisors", "leases")
     """The toolsets that are offered. Tools of services from a file belong to the toolset they name."""
 
-    read_only: bool = False
-    """Offer no tool that writes."""
+    allow_tools: Words = ()
+    """Offer only tools with these names; `get_*` stands for all that begin so. All of the toolsets when empty."""
+
+    deny_tools: Words = ()
+    """Offer no tools with these names, whatever allows them."""
+
+    allow_hypervisors: Words = ()
+    """Reach only these hypervisors; `test-*` stands for all that begin so. All when empty."""
+
+    deny_hypervisors: Words = ()
+    """Never reach these hypervisors, whatever allows them."""
+
+    read_only: bool | None = None
+    """Offer no tool that writes. Without it that holds beyond loopback when nobody is asked who they are."""
 
     allowed_hosts: Words = ()
     """Names under which clients reach the gateway, besides the address it listens on."""
 
+    allowed_origins: Words = ()
+    """Web pages that may call it from a browser, as `https://host`, besides its own."""
+
+    public_url: str | None = Field(None, pattern=r"^https?://[^/]+/?$")
+    """The URL under which clients know the gateway, without /mcp. With an issuer of tokens, it is where they find that
+    issuer by itself (OAuth 2.0 protected resource metadata)."""
+
+    jwt_jwks_uri: str | None = Field(None, pattern=r"^https?://")
+    """Where an issuer publishes the keys of its JSON Web Tokens. With it, such tokens are taken."""
+
+    jwt_issuer: str | None = None
+    """The `iss` of those tokens."""
+
+    jwt_audience: str | None = None
+    """The `aud` that they must be for."""
+
+    jwt_algorithm: str = "RS256"
+    """How they are signed."""
+
+    jwt_owner_claim: str = "sub"
+    """The claim that names the owner."""
+
+    jwt_tenant_claim: str | None = None
+    """The claim that names the tenant. All are of the tenant `default` without it."""
+
     call_timeout: float = Field(60, gt=0, le=3600)
     """How long one tool call may take."""
+
+    max_request_bytes: int = Field(4 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
+    """The largest MCP request."""
+
+    rate_limit: float = Field(1000, ge=0)
+    """Requests a second that one caller may make, and twice as many at once after a pause. No limit when 0."""
+
+    access_log: bool = True
+    """Log a line for each HTTP request."""
+
+    workers: int = Field(1, ge=1, le=64)
+    """Processes that serve the address. With more than one, clients older than the protocol 2026-07-28 are refused."""
+
+    sticky_routing: bool = False
+    """Serve older clients whatever the number of workers and replicas: whoever distributes requests sends those with
+    one Mcp-Session-Id to one process."""
 
     @model_validator(mode="after")
     def _certificate_is_whole(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("VIRTLEASE_GATEWAY_TLS_CERTIFICATE and VIRTLEASE_GATEWAY_TLS_KEY go together")
         return self
+
+    @model_validator(mode="after")
+    def _issuer_is_whole(self) -> Self:
+        issuer = (self.jwt_jwks_uri, self.jwt_issuer, self.jwt_audience)
+        if any(issuer) and not all(issuer):
+            # A token that names no audience could be one that another service passed on.
+            raise ValueError(
+                "VIRTLEASE_GATEWAY_JWT_JWKS_URI, VIRTLEASE_GATEWAY_JWT_ISSUER and VIRTLEASE_GATEWAY_JWT_AUDIENCE "
+                "go together"
+            )
+        return self
+
+    @property
+    def serves_legacy(self) -> bool:
+        """Whether clients of the older protocol find the process that has their session."""
+        return self.workers == 1 or self.sticky_routing
 
     def channel(self, target: str, max_message_bytes: int) -> ChannelOptions:
         """How to reach a service."""

@@ -1,35 +1,19 @@
 """Who uses the gateway, and how the services are told."""
 
-from fastmcp.server.auth import AccessToken, TokenVerifier
+from functools import lru_cache
+
 from fastmcp.server.dependencies import get_access_token
 
-from virtlease_chassis.identity import Authenticator, Principal
+from virtlease_chassis.identity import Principal
 from virtlease_chassis.identity.authenticator import ANONYMOUS
 from virtlease_chassis.identity.principal import PRINCIPAL_HEADER
 from virtlease_chassis.telemetry.propagation import outgoing
 
-_PRINCIPAL_CLAIM = "virtlease_principal"
+PRINCIPAL_CLAIM = "virtlease_principal"
 
 Metadata = list[tuple[str, str]]
 
-
-class IdentityVerifier(TokenVerifier):
-    """Knows the bearer tokens of the identity file."""
-
-    def __init__(self, authenticator: Authenticator) -> None:
-        super().__init__()
-        self._authenticator = authenticator
-
-    async def verify_token(self, token: str) -> AccessToken | None:
-        principal = self._authenticator.principal_of_token(token)
-        if principal is None:
-            return None
-        return AccessToken(
-            token=token,
-            client_id=principal.name,
-            scopes=sorted(principal.scopes),
-            claims={_PRINCIPAL_CLAIM: principal.to_header()},
-        )
+_principal_of = lru_cache(4096)(Principal.from_header)
 
 
 def current_user() -> Principal:
@@ -37,7 +21,7 @@ def current_user() -> Principal:
     token = get_access_token()
     if token is None:
         return ANONYMOUS
-    return Principal.from_header(token.claims[_PRINCIPAL_CLAIM])
+    return _principal_of(token.claims[PRINCIPAL_CLAIM])
 
 
 class Introduction:

@@ -26,7 +26,8 @@ async def serve(process: Process) -> None:
 
 async def _serve(process: Process, targets: Targets) -> None:
     # Whoever started the process is its only user: no tokens here.
-    async with mcp_server(process, Authenticator(None), targets) as server:
+    read_only = bool(process.settings[GatewaySettings].read_only)
+    async with mcp_server(process, Authenticator(None), targets, read_only=read_only) as server:
         serving = asyncio.create_task(server.fastmcp.run_stdio_async(show_banner=False))
         stopping = asyncio.create_task(process.until_told_to_stop())
         done, pending = await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -59,3 +59,22 @@ async def test_stdio_works_on_services_that_run(up: Addresses) -> None:
             assert seen["vm"]["state"] == "PAUSED"
         finally:
             await http.call_tool("resume_vm", {"vm_id": VM})
+
+
+async def test_calls_of_an_older_client_share_a_session_without_asking_for_one(up: Addresses) -> None:
+    async with Client(up.mcp_url, mode="legacy") as client:
+        results = [await client.call_tool(name, {"vm_id": VM}) for name in ("get_vm", "suspend_vm", "resume_vm")]
+        session_ids = {result.meta["virtlease/session_id"] for result in results}
+        assert len(session_ids) == 1
+        (session_id,) = session_ids
+        read = (await client.call_tool("get_session", {"session_id": session_id})).structured_content["session"]
+        assert [entry["command"] for entry in read["values"]["_history"]] == ["get_vm", "suspend_vm", "resume_vm"]
+        # When the session is over, the next call has another
+        await client.call_tool("end_session", {"session_id": session_id})
+        again = await client.call_tool("get_vm", {"vm_id": VM})
+        assert again.meta["virtlease/session_id"] != session_id
+    # Another MCP session has one of its own, and a modern client none that it did not ask for
+    async with Client(up.mcp_url, mode="legacy") as other, Client(up.mcp_url) as modern:
+        theirs = await other.call_tool("get_vm", {"vm_id": VM})
+        assert theirs.meta["virtlease/session_id"] not in {session_id, again.meta["virtlease/session_id"]}
+        assert "virtlease/session_id" not in ((await modern.call_tool("get_vm", {"vm_id": VM})).meta or {})

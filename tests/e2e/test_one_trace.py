@@ -4,11 +4,14 @@ import asyncio
 from pathlib import Path
 
 from fastmcp import Client
+from fastmcp.client.transports import StreamableHttpTransport
 from support.otlp import Received, Span, eventually, otlp_receiver
 from support.processes import virtlease_apart
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 SPAN_ID = "b7ad6b7169203331"
+OTHER_TRACE_ID = "1" * 32
+BY_HEADER = f"00-{OTHER_TRACE_ID}-{'2' * 16}-01"
 META = {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"}
 
 
@@ -23,7 +26,8 @@ async def test_g1_one_trace_from_meta_to_libvirt(tmp_path: Path) -> None:
     async with otlp_receiver() as received:
         settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "200"}
         with virtlease_apart(tmp_path, **settings) as (addresses, processes):
-            async with Client(addresses.mcp_url) as client:
+            transport = StreamableHttpTransport(addresses.mcp_url, headers={"traceparent": BY_HEADER})
+            async with Client(transport) as client:
                 created = (await client.call_tool("create_session", {})).structured_content
                 session_id = created["session"]["session_id"]
                 # If a client sends its trace with a call
@@ -37,7 +41,8 @@ async def test_g1_one_trace_from_meta_to_libvirt(tmp_path: Path) -> None:
                 assert await asyncio.to_thread(process.terminate) == 0
         spans = received.of_trace(TRACE_ID)
 
-    assert "rpc.server.call.duration" in received.metrics  # flushed at the end too
+    # flushed at the end too
+    assert {"rpc.server.call.duration", "mcp.server.operation.duration"} <= received.metrics
 
     # I expect spans of all three in that trace, the libvirt call among them
     names = {(span.service, span.name) for span in spans}
@@ -46,6 +51,13 @@ async def test_g1_one_trace_from_meta_to_libvirt(tmp_path: Path) -> None:
     assert ("virtlease-session", "virtlease.session.v1.SessionService/UpdateSession") in names
     assert ("virtlease-pool", "virtlease.pool.v1.VmService/SuspendVm") in names
     assert ("virtlease-pool", "libvirt suspend_vm") in names
+    # The trace by which the HTTP request came linked to the client's, which is the parent
+    tool_call = next(span for span in spans if span.name == "tools/call suspend_vm")
+    assert tool_call.parent_id == SPAN_ID
+    assert tool_call.links == (OTHER_TRACE_ID,)
+    assert tool_call.attributes["gen_ai.tool.name"] == "suspend_vm"
+    assert session_id not in str(tool_call.attributes)
+    assert received.of_trace(OTHER_TRACE_ID)  # the calls without _meta
     # In one tree that hangs from the client's span
     by_id = {span.span_id: span for span in spans}
     for span in spans:

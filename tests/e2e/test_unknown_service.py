@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 import pytest_asyncio
 from fastmcp import Client
-from support.greenhouse import SERVICE, compile_descriptors, serve_greenhouse
+from support.greenhouse import compile_descriptors, serve_greenhouse, services_file
 from support.processes import Addresses, virtlease_up
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -17,9 +17,8 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Add
     """A gateway that was told of the greenhouse."""
     folder = tmp_path_factory.mktemp("greenhouse")
     descriptors = compile_descriptors(folder)
-    async with serve_greenhouse(descriptors) as address:
-        services = folder / "services.yaml"
-        services.write_text(f"services:\n  - name: {SERVICE}\n    target: {address}\n    descriptors: {descriptors}\n")
+    async with serve_greenhouse(descriptors) as (address, _):
+        services = services_file(folder, address, descriptors)
         with virtlease_up(folder, VIRTLEASE_GATEWAY_SERVICES_FILE=str(services)) as (addresses, _):
             yield addresses
 

@@ -1,5 +1,6 @@
 """The greenhouse service: compiled from its proto when it is asked for, and served for real."""
 
+import asyncio
 import contextlib
 import subprocess
 import sys
@@ -38,8 +39,20 @@ class Greenhouse:
         self._bed = GetMessageClass(pool.FindMessageTypeByName("greenhouse.v1.Bed"))
         self._event = GetMessageClass(pool.FindMessageTypeByName("greenhouse.v1.WaterBedEvent"))
         self.drops = 0
+        self.metadata = {}
+        self.begun = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.slow = asyncio.Event()
 
     async def get_bed(self, request, context):
+        self.metadata = dict(context.invocation_metadata())
+        if request.bed == 99:  # takes until it is told to go on
+            self.begun.set()
+            try:
+                await self.slow.wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
         if request.bed == 13:
             await context.abort(grpc.StatusCode.INTERNAL, "SELECT * FROM beds at 10.1.2.3:5432 failed")
         return self._bed(bed=request.bed, plant=1, drops=self.drops, notes={"ph": "6.5"}, key="s3cret")
@@ -69,13 +82,21 @@ class Greenhouse:
 
 
 @contextlib.asynccontextmanager
-async def serve_greenhouse(descriptors: Path) -> AsyncIterator[str]:
-    """The service on a free loopback port; yields its address."""
+async def serve_greenhouse(descriptors: Path) -> AsyncIterator[tuple[str, Greenhouse]]:
+    """The service on a free loopback port; yields its address and itself."""
+    greenhouse = Greenhouse(descriptors)
     server = grpc.aio.server()
     port = server.add_insecure_port("127.0.0.1:0")
-    server.add_generic_rpc_handlers((Greenhouse(descriptors).handler(),))
+    server.add_generic_rpc_handlers((greenhouse.handler(),))
     await server.start()
     try:
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{port}", greenhouse
     finally:
         await server.stop(0)
+
+
+def services_file(folder: Path, address: str, descriptors: Path) -> Path:
+    """The file by which a gateway is told of the greenhouse."""
+    path = folder / "services.yaml"
+    path.write_text(f"services:\n  - name: {SERVICE}\n    target: {address}\n    descriptors: {descriptors}\n")
+    return path

@@ -19,6 +19,8 @@ class Span:
     trace_id: str
     span_id: str
     parent_id: str
+    links: tuple[str, ...] = ()
+    attributes: dict[str, str] = field(default_factory=dict, hash=False, compare=False)
 
 
 @dataclass
@@ -43,7 +45,15 @@ class _Receiver(trace_service_pb2_grpc.TraceServiceServicer):
             for scope in resource.scope_spans:
                 for span in scope.spans:
                     self._received.spans.append(
-                        Span(service, span.name, span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex())
+                        Span(
+                            service,
+                            span.name,
+                            span.trace_id.hex(),
+                            span.span_id.hex(),
+                            span.parent_span_id.hex(),
+                            tuple(link.trace_id.hex() for link in span.links),
+                            {each.key: each.value.string_value for each in span.attributes},
+                        )
                     )
         return trace_service_pb2.ExportTraceServiceResponse()
 

@@ -13,7 +13,7 @@ _PROPAGATOR = CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePr
 
 def remote_context(metadata: Mapping[str, str | bytes]) -> Context | None:
     """The context that the metadata carries, or None: most calls in a busy process carry none, and cost nothing."""
-    if "traceparent" not in metadata:
+    if "traceparent" not in metadata and "baggage" not in metadata:
         return None
     return _PROPAGATOR.extract({key: value for key, value in metadata.items() if isinstance(value, str)}, Context())
 

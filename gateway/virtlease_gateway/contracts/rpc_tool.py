@@ -44,15 +44,16 @@ class RpcTool:
         if option.effect == tool_pb2.EFFECT_UNSPECIFIED:
             return None
         name = snake_case(method.name)
+        effect = Effect(option.effect)
         return cls(
             name=name,
             title=option.title or name.replace("_", " ").capitalize(),
             description=comment,
-            effect=Effect(option.effect),
+            effect=effect,
             idempotent=option.idempotent,
             open_world=option.open_world,
             aliases=tuple(option.aliases),
             toolset=option.toolset,
-            scope=option.scope,
+            scope=option.scope or f"tools:{effect.name.lower()}",
             method=method,
         )

@@ -1,5 +1,7 @@
 """One RPC as a tool call: check the session, translate, call, translate, record."""
 
+import asyncio
+import logging
 import time
 from collections.abc import Container
 from dataclasses import dataclass
@@ -18,15 +20,29 @@ from virtlease.client import CallFailed
 from virtlease_chassis.identity import Principal
 from virtlease_chassis.telemetry import trace_id_of
 from virtlease_gateway.backend import Backend
-from virtlease_gateway.contracts import RpcTool
+from virtlease_gateway.bindings import Bindings
+from virtlease_gateway.contracts import Effect, RpcTool
 from virtlease_gateway.failures import ToolFailure, bad_arguments, call_failure
-from virtlease_gateway.sessions import Sessions, history_entry
+from virtlease_gateway.sessions import Sessions, history_entry, session_is_over, session_ref
 from virtlease_gateway.tools.roles import Roles
+from virtlease_gateway.tools.wall import Wall
 from virtlease_gateway.translate import ArgumentDecoder, BadArguments, ResultEncoder
 from virtlease_gateway.users import current_user
 
 SESSION_ARGUMENT = "session_id"
+SESSION_META = "virtlease/session_id"
+WARNINGS_META = "virtlease/warnings"
 HISTORY_NOT_RECORDED = "history_not_recorded"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where calls are recorded: the session service, and which session belongs to which older client."""
+
+    sessions: Sessions
+    bindings: Bindings
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +59,14 @@ class _Outcome:
 
 
 class RpcCall:
-    """Carries out the calls of one tool. `sessions` is None for the tools of a service that has sessions of its own."""
+    """Carries out the calls of one tool. `kept` is None for the tools of a service that has sessions of its own."""
 
-    def __init__(self, tool: RpcTool, backend: Backend, sessions: Sessions | None, offered: Container[str]) -> None:
+    def __init__(self, tool: RpcTool, backend: Backend, kept: Kept | None, wall: Wall, offered: Container[str]) -> None:
         """`offered` are the names of all tools, for hints."""
         self.tool = tool
         self._backend = backend
-        self._sessions = sessions
+        self._kept = kept
+        self._wall = wall
         self._offered = offered
         self._roles = Roles.of(tool.method)
         self._decoder = ArgumentDecoder(tool.method.input_type)
@@ -58,55 +75,88 @@ class RpcCall:
     @property
     def takes_session(self) -> bool:
         """Whether the tool has the argument `session_id` from the gateway."""
-        return self._sessions is not None
+        return self._kept is not None
 
     async def run(self, arguments: dict[str, Any]) -> ToolResult:
         """Runs the tool. A failure is a result too, marked as an error."""
         trace_id = trace_id_of(trace.get_current_span())
         user = current_user()
+        if self._kept is None:
+            return self._told(await self._act(arguments, user), trace_id)
         rest = dict(arguments)
-        session_id = rest.pop(SESSION_ARGUMENT, None) if self._sessions else None
         try:
-            if session_id is not None:
-                await self._check_session(session_id, user)
+            session_id = await self._session(rest.pop(SESSION_ARGUMENT, None), self._kept, user)
         except ToolFailure as failure:
-            return failure.to_result(trace_id, self._offered)
+            return self._told(_Outcome(failure=failure), trace_id)
+        if session_id is None:
+            return self._told(await self._act(rest, user), trace_id)
+        return await self._act_and_record(rest, session_id, self._kept, user, trace_id)
+
+    async def _session(self, given: Any, kept: Kept, user: Principal) -> str | None:
+        """The session to make the call with, checked as far as the call needs it. Raises ToolFailure.
+
+        A call that changes something is made only with a session that lives. One that reads can be made at once:
+        recording it checks the session too, in the same round trip.
+        """
+        bound = given is None
+        if bound:
+            given = await kept.bindings.current(user)
+            if given is None:
+                return None
+        if not isinstance(given, str) or not given:
+            raise bad_arguments(BadArguments([(SESSION_ARGUMENT, "expected the id of a session")]))
+        trace.get_current_span().set_attribute("app.session.id", session_ref(given))
+        if self.tool.effect is Effect.READ and not bound:
+            return given
+        try:
+            await kept.sessions.check(given, user)
+        except CallFailed as failure:
+            if bound and session_is_over(failure):
+                kept.bindings.forget(given)
+                return await kept.bindings.current(user)
+            raise call_failure(failure) from failure
+        return given
+
+    async def _act_and_record(
+        self, arguments: dict[str, Any], session_id: str, kept: Kept, user: Principal, trace_id: str
+    ) -> ToolResult:
         started, clock = datetime.now(UTC), time.perf_counter()
-        outcome = await self._act(rest, user)
-        result = outcome.result or outcome.failure.to_result(trace_id, self._offered)  # type: ignore[union-attr]
-        if session_id is None or self._sessions is None:
-            return result
-        recorded = await self._sessions.record(
-            session_id,
-            user,
-            history_entry(
+
+        def entry(outcome: str) -> dict[str, Any]:
+            return history_entry(
                 command=self.tool.name,
-                vm_id=str(rest.get(self._roles.vm, "")),
-                arguments=self._roles.without_secrets(rest),
+                vm_id=str(arguments.get(self._roles.vm, "")),
+                arguments=self._roles.without_secrets(arguments),
                 started=started,
-                outcome=outcome.word,
+                outcome=outcome,
                 seconds=time.perf_counter() - clock,
                 trace_id=trace_id,
-            ),
-        )
-        return result if recorded else _with_warning(result)
+            )
 
-    async def _check_session(self, session_id: Any, user: Principal) -> None:
-        assert self._sessions is not None
-        if not isinstance(session_id, str) or not session_id:
-            raise bad_arguments(BadArguments([(SESSION_ARGUMENT, "expected the id of a session")]))
         try:
-            await self._sessions.check(session_id, user)
+            outcome = await self._act(arguments, user)
+        except asyncio.CancelledError:
+            kept.sessions.record_later(session_id, user, entry("CANCELLED"))
+            raise
+        result = self._told(outcome, trace_id)
+        try:
+            await kept.sessions.record(session_id, user, entry(outcome.word))
         except CallFailed as failure:
-            raise call_failure(failure) from failure
+            if self.tool.effect is Effect.READ and session_is_over(failure):
+                return self._told(_Outcome(failure=call_failure(failure)), trace_id)
+            log.warning("a call was not recorded in its session: %s", failure)
+            result = _with_warning(result)
+        return _with_meta(result, {SESSION_META: session_id})
 
     async def _act(self, arguments: dict[str, Any], user: Principal) -> _Outcome:
         try:
             user_may(user, self.tool.scope)
             request = self._decoder.decode(arguments)
+            self._wall.check(request)
             if self._roles.request_id:
                 setattr(request, self._roles.request_id, str(uuid4()))
             response = await self._response(request, user)
+            self._wall.sift(response)
         except BadArguments as error:
             return _Outcome(failure=bad_arguments(error))
         except ToolFailure as failure:
@@ -136,6 +186,12 @@ class RpcCall:
         ]
         return ToolResult(content=content, structured_content=structured)
 
+    def _told(self, outcome: _Outcome, trace_id: str) -> ToolResult:
+        if outcome.failure:
+            return outcome.failure.to_result(trace_id, self._offered)
+        assert outcome.result
+        return outcome.result
+
 
 def user_may(user: Principal, scope: str) -> None:
     """Raises ToolFailure unless the user has the scope that a tool asks for."""
@@ -155,9 +211,10 @@ async def _report(progress: Any) -> None:
 def _with_warning(result: ToolResult) -> ToolResult:
     """The same result, with the warning that the session's history lacks the call."""
     warning = TextContent(type="text", text=f"warning: {HISTORY_NOT_RECORDED}")
-    return ToolResult(
-        content=[*result.content, warning],
-        structured_content=result.structured_content,
-        meta={**(result.meta or {}), "virtlease/warnings": [HISTORY_NOT_RECORDED]},
-        is_error=result.is_error,
-    )
+    result.content = [*result.content, warning]
+    return _with_meta(result, {WARNINGS_META: [HISTORY_NOT_RECORDED]})
+
+
+def _with_meta(result: ToolResult, meta: dict[str, Any]) -> ToolResult:
+    result.meta = {**(result.meta or {}), **meta}
+    return result

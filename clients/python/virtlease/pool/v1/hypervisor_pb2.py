@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from virtlease.tool.v1 import tool_pb2 as virtlease_dot_tool_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"virtlease/pool/v1/hypervisor.proto\x12\x11virtlease.pool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cvirtlease/tool/v1/tool.proto\"\xc0\x03\n\nHypervisor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x03uri\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x10\x01\x12\x39\n\x06labels\x18\x03 \x03(\x0b\x32).virtlease.pool.v1.Hypervisor.LabelsEntry\x12\x33\n\x06health\x18\x04 \x01(\x0e\x32#.virtlease.pool.v1.HypervisorHealth\x12\x15\n\rhealth_reason\x18\x05 \x01(\t\x12.\n\ncheck_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x04mode\x18\x07 \x01(\x0e\x32\x1b.virtlease.pool.v1.PoolMode\x12\x0e\n\x06\x64river\x18\x08 \x01(\t\x12\x10\n\x08hostname\x18\t \x01(\t\x12\x17\n\x0flibvirt_version\x18\n \x01(\t\x12\x1a\n\x12hypervisor_version\x18\x0b \x01(\t\x12\x10\n\x08max_size\x18\x0c \x01(\r\x12\x15\n\rmax_in_flight\x18\r \x01(\r\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcd\x03\n\tPoolStats\x12\x12\n\nhypervisor\x18\x01 \x01(\t\x12\x0f\n\x07replica\x18\x02 \x01(\t\x12)\n\x04mode\x18\x03 \x01(\x0e\x32\x1b.virtlease.pool.v1.PoolMode\x12\x10\n\x08max_size\x18\x04 \x01(\r\x12\x0c\n\x04idle\x18\x05 \x01(\r\x12\x0e\n\x06leased\x18\x06 \x01(\r\x12\x10\n\x08reserved\x18\x07 \x01(\r\x12\x0f\n\x07\x63losing\x18\x08 \x01(\r\x12\x0f\n\x07waiting\x18\t \x01(\r\x12.\n\x0boldest_wait\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61\x63quired\x18\x0b \x01(\x03\x12\x10\n\x08timeouts\x18\x0c \x01(\x03\x12\x0e\n\x06opened\x18\r \x01(\x03\x12\x38\n\x06\x63losed\x18\x0e \x03(\x0b\x32(.virtlease.pool.v1.PoolStats.ClosedEntry\x12\x18\n\x10\x63onnect_failures\x18\x0f \x01(\x03\x12\x12\n\ngeneration\x18\x10 \x01(\x03\x12\x11\n\tin_flight\x18\x11 \x01(\r\x1a-\n\x0b\x43losedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x96\x01\n\x16ListHypervisorsRequest\x12M\n\x06labels\x18\x01 \x03(\x0b\x32\x35.virtlease.pool.v1.ListHypervisorsRequest.LabelsEntryB\x06\xe2\xab\x19\x02@ \x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"~\n\x17ListHypervisorsResponse\x12\x32\n\x0bhypervisors\x18\x01 \x03(\x0b\x32\x1d.virtlease.pool.v1.Hypervisor\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\x13GetPoolStatsRequest\x12\x1a\n\nhypervisor\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04\"t\n\x14GetPoolStatsResponse\x12+\n\x05pools\x18\x01 \x03(\x0b\x32\x1c.virtlease.pool.v1.PoolStats\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x8b\x01\n\x10HypervisorHealth\x12!\n\x1dHYPERVISOR_HEALTH_UNSPECIFIED\x10\x00\x12\x18\n\x14HYPERVISOR_HEALTH_UP\x10\x01\x12\x1e\n\x1aHYPERVISOR_HEALTH_DEGRADED\x10\x02\x12\x1a\n\x16HYPERVISOR_HEALTH_DOWN\x10\x03*i\n\x08PoolMode\x12\x19\n\x15POOL_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10POOL_MODE_ACTIVE\x10\x01\x12\x14\n\x10POOL_MODE_PAUSED\x10\x02\x12\x16\n\x12POOL_MODE_DRAINING\x10\x03\x42S\n\x15\x64\x65v.virtlease.pool.v1P\x01Z8github.com/virtlease/virtlease/clients/go/pool/v1;poolv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"virtlease/pool/v1/hypervisor.proto\x12\x11virtlease.pool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cvirtlease/tool/v1/tool.proto\"\xc8\x03\n\nHypervisor\x12\x14\n\x04name\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04\x12\x13\n\x03uri\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x10\x01\x12\x39\n\x06labels\x18\x03 \x03(\x0b\x32).virtlease.pool.v1.Hypervisor.LabelsEntry\x12\x33\n\x06health\x18\x04 \x01(\x0e\x32#.virtlease.pool.v1.HypervisorHealth\x12\x15\n\rhealth_reason\x18\x05 \x01(\t\x12.\n\ncheck_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x04mode\x18\x07 \x01(\x0e\x32\x1b.virtlease.pool.v1.PoolMode\x12\x0e\n\x06\x64river\x18\x08 \x01(\t\x12\x10\n\x08hostname\x18\t \x01(\t\x12\x17\n\x0flibvirt_version\x18\n \x01(\t\x12\x1a\n\x12hypervisor_version\x18\x0b \x01(\t\x12\x10\n\x08max_size\x18\x0c \x01(\r\x12\x15\n\rmax_in_flight\x18\r \x01(\r\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd5\x03\n\tPoolStats\x12\x1a\n\nhypervisor\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04\x12\x0f\n\x07replica\x18\x02 \x01(\t\x12)\n\x04mode\x18\x03 \x01(\x0e\x32\x1b.virtlease.pool.v1.PoolMode\x12\x10\n\x08max_size\x18\x04 \x01(\r\x12\x0c\n\x04idle\x18\x05 \x01(\r\x12\x0e\n\x06leased\x18\x06 \x01(\r\x12\x10\n\x08reserved\x18\x07 \x01(\r\x12\x0f\n\x07\x63losing\x18\x08 \x01(\r\x12\x0f\n\x07waiting\x18\t \x01(\r\x12.\n\x0boldest_wait\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61\x63quired\x18\x0b \x01(\x03\x12\x10\n\x08timeouts\x18\x0c \x01(\x03\x12\x0e\n\x06opened\x18\r \x01(\x03\x12\x38\n\x06\x63losed\x18\x0e \x03(\x0b\x32(.virtlease.pool.v1.PoolStats.ClosedEntry\x12\x18\n\x10\x63onnect_failures\x18\x0f \x01(\x03\x12\x12\n\ngeneration\x18\x10 \x01(\x03\x12\x11\n\tin_flight\x18\x11 \x01(\r\x1a-\n\x0b\x43losedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x96\x01\n\x16ListHypervisorsRequest\x12M\n\x06labels\x18\x01 \x03(\x0b\x32\x35.virtlease.pool.v1.ListHypervisorsRequest.LabelsEntryB\x06\xe2\xab\x19\x02@ \x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"~\n\x17ListHypervisorsResponse\x12\x32\n\x0bhypervisors\x18\x01 \x03(\x0b\x32\x1d.virtlease.pool.v1.Hypervisor\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\x13GetPoolStatsRequest\x12\x1a\n\nhypervisor\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04\"t\n\x14GetPoolStatsResponse\x12+\n\x05pools\x18\x01 \x03(\x0b\x32\x1c.virtlease.pool.v1.PoolStats\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x8b\x01\n\x10HypervisorHealth\x12!\n\x1dHYPERVISOR_HEALTH_UNSPECIFIED\x10\x00\x12\x18\n\x14HYPERVISOR_HEALTH_UP\x10\x01\x12\x1e\n\x1aHYPERVISOR_HEALTH_DEGRADED\x10\x02\x12\x1a\n\x16HYPERVISOR_HEALTH_DOWN\x10\x03*i\n\x08PoolMode\x12\x19\n\x15POOL_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10POOL_MODE_ACTIVE\x10\x01\x12\x14\n\x10POOL_MODE_PAUSED\x10\x02\x12\x16\n\x12POOL_MODE_DRAINING\x10\x03\x42S\n\x15\x64\x65v.virtlease.pool.v1P\x01Z8github.com/virtlease/virtlease/clients/go/pool/v1;poolv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,36 +37,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.virtlease.pool.v1P\001Z8github.com/virtlease/virtlease/clients/go/pool/v1;poolv1'
   _globals['_HYPERVISOR_LABELSENTRY']._loaded_options = None
   _globals['_HYPERVISOR_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_HYPERVISOR'].fields_by_name['name']._loaded_options = None
+  _globals['_HYPERVISOR'].fields_by_name['name']._serialized_options = b'\342\253\031\002\010\004'
   _globals['_HYPERVISOR'].fields_by_name['uri']._loaded_options = None
   _globals['_HYPERVISOR'].fields_by_name['uri']._serialized_options = b'\342\253\031\002\020\001'
   _globals['_POOLSTATS_CLOSEDENTRY']._loaded_options = None
   _globals['_POOLSTATS_CLOSEDENTRY']._serialized_options = b'8\001'
+  _globals['_POOLSTATS'].fields_by_name['hypervisor']._loaded_options = None
+  _globals['_POOLSTATS'].fields_by_name['hypervisor']._serialized_options = b'\342\253\031\002\010\004'
   _globals['_LISTHYPERVISORSREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_LISTHYPERVISORSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_LISTHYPERVISORSREQUEST'].fields_by_name['labels']._loaded_options = None
   _globals['_LISTHYPERVISORSREQUEST'].fields_by_name['labels']._serialized_options = b'\342\253\031\002@ '
   _globals['_GETPOOLSTATSREQUEST'].fields_by_name['hypervisor']._loaded_options = None
   _globals['_GETPOOLSTATSREQUEST'].fields_by_name['hypervisor']._serialized_options = b'\342\253\031\002\010\004'
-  _globals['_HYPERVISORHEALTH']._serialized_start=1518
-  _globals['_HYPERVISORHEALTH']._serialized_end=1657
-  _globals['_POOLMODE']._serialized_start=1659
-  _globals['_POOLMODE']._serialized_end=1764
+  _globals['_HYPERVISORHEALTH']._serialized_start=1534
+  _globals['_HYPERVISORHEALTH']._serialized_end=1673
+  _globals['_POOLMODE']._serialized_start=1675
+  _globals['_POOLMODE']._serialized_end=1780
   _globals['_HYPERVISOR']._serialized_start=153
-  _globals['_HYPERVISOR']._serialized_end=601
-  _globals['_HYPERVISOR_LABELSENTRY']._serialized_start=556
-  _globals['_HYPERVISOR_LABELSENTRY']._serialized_end=601
-  _globals['_POOLSTATS']._serialized_start=604
-  _globals['_POOLSTATS']._serialized_end=1065
-  _globals['_POOLSTATS_CLOSEDENTRY']._serialized_start=1020
-  _globals['_POOLSTATS_CLOSEDENTRY']._serialized_end=1065
-  _globals['_LISTHYPERVISORSREQUEST']._serialized_start=1068
-  _globals['_LISTHYPERVISORSREQUEST']._serialized_end=1218
-  _globals['_LISTHYPERVISORSREQUEST_LABELSENTRY']._serialized_start=556
-  _globals['_LISTHYPERVISORSREQUEST_LABELSENTRY']._serialized_end=601
-  _globals['_LISTHYPERVISORSRESPONSE']._serialized_start=1220
-  _globals['_LISTHYPERVISORSRESPONSE']._serialized_end=1346
-  _globals['_GETPOOLSTATSREQUEST']._serialized_start=1348
-  _globals['_GETPOOLSTATSREQUEST']._serialized_end=1397
-  _globals['_GETPOOLSTATSRESPONSE']._serialized_start=1399
-  _globals['_GETPOOLSTATSRESPONSE']._serialized_end=1515
+  _globals['_HYPERVISOR']._serialized_end=609
+  _globals['_HYPERVISOR_LABELSENTRY']._serialized_start=564
+  _globals['_HYPERVISOR_LABELSENTRY']._serialized_end=609
+  _globals['_POOLSTATS']._serialized_start=612
+  _globals['_POOLSTATS']._serialized_end=1081
+  _globals['_POOLSTATS_CLOSEDENTRY']._serialized_start=1036
+  _globals['_POOLSTATS_CLOSEDENTRY']._serialized_end=1081
+  _globals['_LISTHYPERVISORSREQUEST']._serialized_start=1084
+  _globals['_LISTHYPERVISORSREQUEST']._serialized_end=1234
+  _globals['_LISTHYPERVISORSREQUEST_LABELSENTRY']._serialized_start=564
+  _globals['_LISTHYPERVISORSREQUEST_LABELSENTRY']._serialized_end=609
+  _globals['_LISTHYPERVISORSRESPONSE']._serialized_start=1236
+  _globals['_LISTHYPERVISORSRESPONSE']._serialized_end=1362
+  _globals['_GETPOOLSTATSREQUEST']._serialized_start=1364
+  _globals['_GETPOOLSTATSREQUEST']._serialized_end=1413
+  _globals['_GETPOOLSTATSRESPONSE']._serialized_start=1415
+  _globals['_GETPOOLSTATSRESPONSE']._serialized_end=1531
 # @@protoc_insertion_point(module_scope)

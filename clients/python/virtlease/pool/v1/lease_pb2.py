@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from virtlease.tool.v1 import tool_pb2 as virtlease_dot_tool_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dvirtlease/pool/v1/lease.proto\x12\x11virtlease.pool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cvirtlease/tool/v1/tool.proto\"\x89\x02\n\x05Lease\x12\x18\n\x08lease_id\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02\x12\x11\n\tlease_ref\x18\x02 \x01(\t\x12\x12\n\nhypervisor\x18\x03 \x01(\t\x12\x15\n\x05vm_id\x18\x04 \x01(\tB\x06\xe2\xab\x19\x02\x08\x03\x12&\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x0c\x61\x63quire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\rowner_address\x18\x08 \x01(\tB\x06\xe2\xab\x19\x02\x10\x01\"\xe1\x02\n\tLeaseInfo\x12\x11\n\tlease_ref\x18\x01 \x01(\t\x12\x12\n\nhypervisor\x18\x02 \x01(\t\x12\r\n\x05vm_id\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t\x12\x0f\n\x07purpose\x18\x05 \x01(\t\x12\x12\n\nholder_ref\x18\x06 \x01(\t\x12\x0c\n\x04peer\x18\x07 \x01(\t\x12\x0f\n\x07replica\x18\x08 \x01(\t\x12\x30\n\x0c\x61\x63quire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63\x61lls\x18\x0c \x01(\x03\x12\x14\n\x0crunning_call\x18\r \x01(\t\x12\x10\n\x08trace_id\x18\x0e \x01(\t\"\xac\x02\n\x13\x41\x63quireLeaseRequest\x12\x1c\n\nhypervisor\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04H\x00\x12\x17\n\x05vm_id\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x08\x03H\x00\x12>\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x16\xe2\xab\x19\x12\x31\x00\x00\x00\x00\x00\x00\x08@9\x00\x00\x00\x00\x00\xc0r@\x12>\n\x0cwait_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xe2\xab\x19\t1\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\tholder_id\x18\x05 \x01(\tB\x08\xe2\xab\x19\x04\x08\x08\x10\x01\x12\x18\n\x07purpose\x18\x06 \x01(\tB\x07\xe2\xab\x19\x03 \xc8\x01\x12\x1d\n\nrequest_id\x18\x07 \x01(\tB\t\xe2\xab\x19\x05\x08\x05 \x80\x01\x42\x08\n\x06target\"\x8d\x01\n\x14\x41\x63quireLeaseResponse\x12\'\n\x05lease\x18\x01 \x01(\x0b\x32\x18.virtlease.pool.v1.Lease\x12\x1b\n\tholder_id\x18\x02 \x01(\tB\x08\xe2\xab\x19\x04\x08\x08\x10\x01\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x98\x01\n\x11RenewLeaseRequest\x12\x1a\n\x08lease_id\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02H\x00\x12\x1d\n\tholder_id\x18\x02 \x01(\tB\x08\xe2\xab\x19\x04\x08\x08\x10\x01H\x00\x12>\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x16\xe2\xab\x19\x12\x31\x00\x00\x00\x00\x00\x00\x08@9\x00\x00\x00\x00\x00\xc0r@B\x08\n\x06target\"o\n\x12RenewLeaseResponse\x12(\n\x06leases\x18\x01 \x03(\x0b\x32\x18.virtlease.pool.v1.Lease\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x13ReleaseLeaseRequest\x12\x1a\n\x08lease_id\x18\x01 \x01(\tB\x08\xe2\xab\x19\x04\x08\x02\x18\x01\x12\x0f\n\x07\x64iscard\x18\x02 \x01(\x08\"H\n\x14ReleaseLeaseResponse\x12\x30\n\x0crelease_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampBS\n\x15\x64\x65v.virtlease.pool.v1P\x01Z8github.com/virtlease/virtlease/clients/go/pool/v1;poolv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dvirtlease/pool/v1/lease.proto\x12\x11virtlease.pool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cvirtlease/tool/v1/tool.proto\"\x91\x02\n\x05Lease\x12\x18\n\x08lease_id\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02\x12\x11\n\tlease_ref\x18\x02 \x01(\t\x12\x1a\n\nhypervisor\x18\x03 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04\x12\x15\n\x05vm_id\x18\x04 \x01(\tB\x06\xe2\xab\x19\x02\x08\x03\x12&\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x0c\x61\x63quire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\rowner_address\x18\x08 \x01(\tB\x06\xe2\xab\x19\x02\x10\x01\"\xe1\x02\n\tLeaseInfo\x12\x11\n\tlease_ref\x18\x01 \x01(\t\x12\x12\n\nhypervisor\x18\x02 \x01(\t\x12\r\n\x05vm_id\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t\x12\x0f\n\x07purpose\x18\x05 \x01(\t\x12\x12\n\nholder_ref\x18\x06 \x01(\t\x12\x0c\n\x04peer\x18\x07 \x01(\t\x12\x0f\n\x07replica\x18\x08 \x01(\t\x12\x30\n\x0c\x61\x63quire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63\x61lls\x18\x0c \x01(\x03\x12\x14\n\x0crunning_call\x18\r \x01(\t\x12\x10\n\x08trace_id\x18\x0e \x01(\t\"\xac\x02\n\x13\x41\x63quireLeaseRequest\x12\x1c\n\nhypervisor\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04H\x00\x12\x17\n\x05vm_id\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x08\x03H\x00\x12>\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x16\xe2\xab\x19\x12\x31\x00\x00\x00\x00\x00\x00\x08@9\x00\x00\x00\x00\x00\xc0r@\x12>\n\x0cwait_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xe2\xab\x19\t1\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\tholder_id\x18\x05 \x01(\tB\x08\xe2\xab\x19\x04\x08\x08\x10\x01\x12\x18\n\x07purpose\x18\x06 \x01(\tB\x07\xe2\xab\x19\x03 \xc8\x01\x12\x1d\n\nrequest_id\x18\x07 \x01(\tB\t\xe2\xab\x19\x05\x08\x05 \x80\x01\x42\x08\n\x06target\"\x8d\x01\n\x14\x41\x63quireLeaseResponse\x12\'\n\x05lease\x18\x01 \x01(\x0b\x32\x18.virtlease.pool.v1.Lease\x12\x1b\n\tholder_id\x18\x02 \x01(\tB\x08\xe2\xab\x19\x04\x08\x08\x10\x01\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x98\x01\n\x11RenewLeaseRequest\x12\x1a\n\x08lease_id\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02H\x00\x12\x1d\n\tholder_id\x18\x02 \x01(\tB\x08\xe2\xab\x19\x04\x08\x08\x10\x01H\x00\x12>\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x16\xe2\xab\x19\x12\x31\x00\x00\x00\x00\x00\x00\x08@9\x00\x00\x00\x00\x00\xc0r@B\x08\n\x06target\"o\n\x12RenewLeaseResponse\x12(\n\x06leases\x18\x01 \x03(\x0b\x32\x18.virtlease.pool.v1.Lease\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x13ReleaseLeaseRequest\x12\x1a\n\x08lease_id\x18\x01 \x01(\tB\x08\xe2\xab\x19\x04\x08\x02\x18\x01\x12\x0f\n\x07\x64iscard\x18\x02 \x01(\x08\"H\n\x14ReleaseLeaseResponse\x12\x30\n\x0crelease_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampBS\n\x15\x64\x65v.virtlease.pool.v1P\x01Z8github.com/virtlease/virtlease/clients/go/pool/v1;poolv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.virtlease.pool.v1P\001Z8github.com/virtlease/virtlease/clients/go/pool/v1;poolv1'
   _globals['_LEASE'].fields_by_name['lease_id']._loaded_options = None
   _globals['_LEASE'].fields_by_name['lease_id']._serialized_options = b'\342\253\031\002\010\002'
+  _globals['_LEASE'].fields_by_name['hypervisor']._loaded_options = None
+  _globals['_LEASE'].fields_by_name['hypervisor']._serialized_options = b'\342\253\031\002\010\004'
   _globals['_LEASE'].fields_by_name['vm_id']._loaded_options = None
   _globals['_LEASE'].fields_by_name['vm_id']._serialized_options = b'\342\253\031\002\010\003'
   _globals['_LEASE'].fields_by_name['owner_address']._loaded_options = None
@@ -66,19 +68,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RELEASELEASEREQUEST'].fields_by_name['lease_id']._loaded_options = None
   _globals['_RELEASELEASEREQUEST'].fields_by_name['lease_id']._serialized_options = b'\342\253\031\004\010\002\030\001'
   _globals['_LEASE']._serialized_start=148
-  _globals['_LEASE']._serialized_end=413
-  _globals['_LEASEINFO']._serialized_start=416
-  _globals['_LEASEINFO']._serialized_end=769
-  _globals['_ACQUIRELEASEREQUEST']._serialized_start=772
-  _globals['_ACQUIRELEASEREQUEST']._serialized_end=1072
-  _globals['_ACQUIRELEASERESPONSE']._serialized_start=1075
-  _globals['_ACQUIRELEASERESPONSE']._serialized_end=1216
-  _globals['_RENEWLEASEREQUEST']._serialized_start=1219
-  _globals['_RENEWLEASEREQUEST']._serialized_end=1371
-  _globals['_RENEWLEASERESPONSE']._serialized_start=1373
-  _globals['_RENEWLEASERESPONSE']._serialized_end=1484
-  _globals['_RELEASELEASEREQUEST']._serialized_start=1486
-  _globals['_RELEASELEASEREQUEST']._serialized_end=1552
-  _globals['_RELEASELEASERESPONSE']._serialized_start=1554
-  _globals['_RELEASELEASERESPONSE']._serialized_end=1626
+  _globals['_LEASE']._serialized_end=421
+  _globals['_LEASEINFO']._serialized_start=424
+  _globals['_LEASEINFO']._serialized_end=777
+  _globals['_ACQUIRELEASEREQUEST']._serialized_start=780
+  _globals['_ACQUIRELEASEREQUEST']._serialized_end=1080
+  _globals['_ACQUIRELEASERESPONSE']._serialized_start=1083
+  _globals['_ACQUIRELEASERESPONSE']._serialized_end=1224
+  _globals['_RENEWLEASEREQUEST']._serialized_start=1227
+  _globals['_RENEWLEASEREQUEST']._serialized_end=1379
+  _globals['_RENEWLEASERESPONSE']._serialized_start=1381
+  _globals['_RENEWLEASERESPONSE']._serialized_end=1492
+  _globals['_RELEASELEASEREQUEST']._serialized_start=1494
+  _globals['_RELEASELEASEREQUEST']._serialized_end=1560
+  _globals['_RELEASELEASERESPONSE']._serialized_start=1562
+  _globals['_RELEASELEASERESPONSE']._serialized_end=1634
 # @@protoc_insertion_point(module_scope)

@@ -28,7 +28,7 @@ from virtlease.pool.v1 import vm_pb2 as virtlease_dot_pool_dot_v1_dot_vm__pb2
 from virtlease.tool.v1 import tool_pb2 as virtlease_dot_tool_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%virtlease/pool/v1/vm_inspection.proto\x12\x11virtlease.pool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1avirtlease/pool/v1/vm.proto\x1a\x1cvirtlease/tool/v1/tool.proto\"\xd9\x01\n\x0eListVmsRequest\x12\x1a\n\nhypervisor\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04\x12\x32\n\x06states\x18\x02 \x03(\x0e\x32\x1a.virtlease.pool.v1.VmStateB\x06\xe2\xab\x19\x02@\x10\x12\x1e\n\rname_contains\x18\x03 \x01(\tB\x07\xe2\xab\x19\x03 \x80\x02\x12)\n\tpage_size\x18\x04 \x01(\x05\x42\x16\xe2\xab\x19\x12\x31\x00\x00\x00\x00\x00\x00\x00\x00\x39\x00\x00\x00\x00\x00@\x8f@\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x18\n\x08lease_id\x18\x06 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02\"\x8d\x01\n\x0fListVmsResponse\x12\"\n\x03vms\x18\x01 \x03(\x0b\x32\x15.virtlease.pool.v1.Vm\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12=\n\x0bunreachable\x18\x03 \x03(\x0b\x32(.virtlease.pool.v1.UnreachableHypervisor\";\n\x15UnreachableHypervisor\x12\x12\n\nhypervisor\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"U\n\x0cGetVmRequest\x12\x1a\n\x05vm_id\x18\x01 \x01(\tB\x0b\xe2\xab\x19\x07\x08\x03\x18\x01 \x80\x04\x12\x18\n\x08lease_id\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02\x12\x0f\n\x07\x64\x65tails\x18\x03 \x01(\x08\"a\n\rGetVmResponse\x12!\n\x02vm\x18\x01 \x01(\x0b\x32\x15.virtlease.pool.v1.Vm\x12-\n\x07\x64\x65tails\x18\x02 \x01(\x0b\x32\x1c.virtlease.pool.v1.VmDetails\"Y\n\x0fGetVmXmlRequest\x12\x1a\n\x05vm_id\x18\x01 \x01(\tB\x0b\xe2\xab\x19\x07\x08\x03\x18\x01 \x80\x04\x12\x18\n\x08lease_id\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02\x12\x10\n\x08inactive\x18\x03 \x01(\x08\"\x1f\n\x10GetVmXmlResponse\x12\x0b\n\x03xml\x18\x01 \x01(\t\"I\n\x11GetVmStatsRequest\x12\x1a\n\x05vm_id\x18\x01 \x01(\tB\x0b\xe2\xab\x19\x07\x08\x03\x18\x01 \x80\x04\x12\x18\n\x08lease_id\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02\"\xc7\x02\n\x12GetVmStatsResponse\x12\x15\n\x05vm_id\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x03\x12/\n\x0bsample_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x03\x63pu\x18\x04 \x01(\x0b\x32\x1b.virtlease.pool.v1.CpuStats\x12.\n\x06memory\x18\x05 \x01(\x0b\x32\x1e.virtlease.pool.v1.MemoryStats\x12+\n\x05\x64isks\x18\x06 \x03(\x0b\x32\x1c.virtlease.pool.v1.DiskStats\x12\x35\n\ninterfaces\x18\x07 \x03(\x0b\x32!.virtlease.pool.v1.InterfaceStats\"h\n\x08\x43puStats\x12\'\n\x04time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05vcpus\x18\x02 \x01(\r\x12\x16\n\tbusy_cpus\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x0c\n\n_busy_cpus\"\xbd\x01\n\x0bMemoryStats\x12\x1a\n\rcurrent_bytes\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\tmax_bytes\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1b\n\x0eresident_bytes\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x19\n\x0cunused_bytes\x18\x04 \x01(\x03H\x03\x88\x01\x01\x42\x10\n\x0e_current_bytesB\x0c\n\n_max_bytesB\x11\n\x0f_resident_bytesB\x0f\n\r_unused_bytes\"\xe7\x01\n\tDiskStats\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x12\n\nread_bytes\x18\x02 \x01(\x03\x12\x15\n\rwritten_bytes\x18\x03 \x01(\x03\x12\r\n\x05reads\x18\x04 \x01(\x03\x12\x0e\n\x06writes\x18\x05 \x01(\x03\x12\"\n\x15read_bytes_per_second\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12%\n\x18written_bytes_per_second\x18\x07 \x01(\x01H\x01\x88\x01\x01\x42\x18\n\x16_read_bytes_per_secondB\x1b\n\x19_written_bytes_per_second\"\x80\x02\n\x0eInterfaceStats\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x16\n\x0ereceived_bytes\x18\x02 \x01(\x03\x12\x12\n\nsent_bytes\x18\x03 \x01(\x03\x12\x18\n\x10received_packets\x18\x04 \x01(\x03\x12\x14\n\x0csent_packets\x18\x05 \x01(\x03\x12&\n\x19received_bytes_per_second\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\"\n\x15sent_bytes_per_second\x18\x07 \x01(\x01H\x01\x88\x01\x01\x42\x1c\n\x1a_received_bytes_per_secondB\x18\n\x16_sent_bytes_per_second\"m\n\x16GetVmScreenshotRequest\x12\x1a\n\x05vm_id\x18\x01 \x01(\tB\x0b\xe2\xab\x19\x07\x08\x03\x18\x01 \x80\x04\x12\x18\n\x08lease_id\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02\x12\x1d\n\x06screen\x18\x03 \x01(\rB\r\xe2\xab\x19\t9\x00\x00\x00\x00\x00\x00.@\"b\n\x17GetVmScreenshotResponse\x12\x15\n\x05image\x18\x01 \x01(\x0c\x42\x06\xe2\xab\x19\x02\x08\t\x12\x11\n\tmime_type\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\"c\n\x14GetSystemInfoRequest\x12\x1a\n\nhypervisor\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04\x12\x15\n\x05vm_id\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x08\x03\x12\x18\n\x08lease_id\x18\x03 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02\"\xbe\x02\n\x15GetSystemInfoResponse\x12\x12\n\nhypervisor\x18\x01 \x01(\t\x12\x10\n\x08hostname\x18\x02 \x01(\t\x12\x0e\n\x06\x64river\x18\x03 \x01(\t\x12\x17\n\x0flibvirt_version\x18\x04 \x01(\t\x12\x1a\n\x12hypervisor_version\x18\x05 \x01(\t\x12\x11\n\tcpu_model\x18\x06 \x01(\t\x12\x0c\n\x04\x63pus\x18\x07 \x01(\r\x12\x0f\n\x07\x63pu_mhz\x18\x08 \x01(\r\x12\x12\n\nnuma_nodes\x18\t \x01(\r\x12\x14\n\x0cmemory_bytes\x18\n \x01(\x03\x12\x1e\n\x11\x66ree_memory_bytes\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nactive_vms\x18\x0c \x01(\r\x12\x14\n\x0cinactive_vms\x18\r \x01(\rB\x14\n\x12_free_memory_bytesBS\n\x15\x64\x65v.virtlease.pool.v1P\x01Z8github.com/virtlease/virtlease/clients/go/pool/v1;poolv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%virtlease/pool/v1/vm_inspection.proto\x12\x11virtlease.pool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1avirtlease/pool/v1/vm.proto\x1a\x1cvirtlease/tool/v1/tool.proto\"\xd9\x01\n\x0eListVmsRequest\x12\x1a\n\nhypervisor\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04\x12\x32\n\x06states\x18\x02 \x03(\x0e\x32\x1a.virtlease.pool.v1.VmStateB\x06\xe2\xab\x19\x02@\x10\x12\x1e\n\rname_contains\x18\x03 \x01(\tB\x07\xe2\xab\x19\x03 \x80\x02\x12)\n\tpage_size\x18\x04 \x01(\x05\x42\x16\xe2\xab\x19\x12\x31\x00\x00\x00\x00\x00\x00\x00\x00\x39\x00\x00\x00\x00\x00@\x8f@\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x18\n\x08lease_id\x18\x06 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02\"\x8d\x01\n\x0fListVmsResponse\x12\"\n\x03vms\x18\x01 \x03(\x0b\x32\x15.virtlease.pool.v1.Vm\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12=\n\x0bunreachable\x18\x03 \x03(\x0b\x32(.virtlease.pool.v1.UnreachableHypervisor\"C\n\x15UnreachableHypervisor\x12\x1a\n\nhypervisor\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\"U\n\x0cGetVmRequest\x12\x1a\n\x05vm_id\x18\x01 \x01(\tB\x0b\xe2\xab\x19\x07\x08\x03\x18\x01 \x80\x04\x12\x18\n\x08lease_id\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02\x12\x0f\n\x07\x64\x65tails\x18\x03 \x01(\x08\"a\n\rGetVmResponse\x12!\n\x02vm\x18\x01 \x01(\x0b\x32\x15.virtlease.pool.v1.Vm\x12-\n\x07\x64\x65tails\x18\x02 \x01(\x0b\x32\x1c.virtlease.pool.v1.VmDetails\"Y\n\x0fGetVmXmlRequest\x12\x1a\n\x05vm_id\x18\x01 \x01(\tB\x0b\xe2\xab\x19\x07\x08\x03\x18\x01 \x80\x04\x12\x18\n\x08lease_id\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02\x12\x10\n\x08inactive\x18\x03 \x01(\x08\"\x1f\n\x10GetVmXmlResponse\x12\x0b\n\x03xml\x18\x01 \x01(\t\"I\n\x11GetVmStatsRequest\x12\x1a\n\x05vm_id\x18\x01 \x01(\tB\x0b\xe2\xab\x19\x07\x08\x03\x18\x01 \x80\x04\x12\x18\n\x08lease_id\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02\"\xc7\x02\n\x12GetVmStatsResponse\x12\x15\n\x05vm_id\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x03\x12/\n\x0bsample_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x03\x63pu\x18\x04 \x01(\x0b\x32\x1b.virtlease.pool.v1.CpuStats\x12.\n\x06memory\x18\x05 \x01(\x0b\x32\x1e.virtlease.pool.v1.MemoryStats\x12+\n\x05\x64isks\x18\x06 \x03(\x0b\x32\x1c.virtlease.pool.v1.DiskStats\x12\x35\n\ninterfaces\x18\x07 \x03(\x0b\x32!.virtlease.pool.v1.InterfaceStats\"h\n\x08\x43puStats\x12\'\n\x04time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05vcpus\x18\x02 \x01(\r\x12\x16\n\tbusy_cpus\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x0c\n\n_busy_cpus\"\xbd\x01\n\x0bMemoryStats\x12\x1a\n\rcurrent_bytes\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\tmax_bytes\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1b\n\x0eresident_bytes\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x19\n\x0cunused_bytes\x18\x04 \x01(\x03H\x03\x88\x01\x01\x42\x10\n\x0e_current_bytesB\x0c\n\n_max_bytesB\x11\n\x0f_resident_bytesB\x0f\n\r_unused_bytes\"\xe7\x01\n\tDiskStats\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x12\n\nread_bytes\x18\x02 \x01(\x03\x12\x15\n\rwritten_bytes\x18\x03 \x01(\x03\x12\r\n\x05reads\x18\x04 \x01(\x03\x12\x0e\n\x06writes\x18\x05 \x01(\x03\x12\"\n\x15read_bytes_per_second\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12%\n\x18written_bytes_per_second\x18\x07 \x01(\x01H\x01\x88\x01\x01\x42\x18\n\x16_read_bytes_per_secondB\x1b\n\x19_written_bytes_per_second\"\x80\x02\n\x0eInterfaceStats\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x16\n\x0ereceived_bytes\x18\x02 \x01(\x03\x12\x12\n\nsent_bytes\x18\x03 \x01(\x03\x12\x18\n\x10received_packets\x18\x04 \x01(\x03\x12\x14\n\x0csent_packets\x18\x05 \x01(\x03\x12&\n\x19received_bytes_per_second\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\"\n\x15sent_bytes_per_second\x18\x07 \x01(\x01H\x01\x88\x01\x01\x42\x1c\n\x1a_received_bytes_per_secondB\x18\n\x16_sent_bytes_per_second\"m\n\x16GetVmScreenshotRequest\x12\x1a\n\x05vm_id\x18\x01 \x01(\tB\x0b\xe2\xab\x19\x07\x08\x03\x18\x01 \x80\x04\x12\x18\n\x08lease_id\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02\x12\x1d\n\x06screen\x18\x03 \x01(\rB\r\xe2\xab\x19\t9\x00\x00\x00\x00\x00\x00.@\"b\n\x17GetVmScreenshotResponse\x12\x15\n\x05image\x18\x01 \x01(\x0c\x42\x06\xe2\xab\x19\x02\x08\t\x12\x11\n\tmime_type\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\"c\n\x14GetSystemInfoRequest\x12\x1a\n\nhypervisor\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04\x12\x15\n\x05vm_id\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x08\x03\x12\x18\n\x08lease_id\x18\x03 \x01(\tB\x06\xe2\xab\x19\x02\x08\x02\"\xc6\x02\n\x15GetSystemInfoResponse\x12\x1a\n\nhypervisor\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04\x12\x10\n\x08hostname\x18\x02 \x01(\t\x12\x0e\n\x06\x64river\x18\x03 \x01(\t\x12\x17\n\x0flibvirt_version\x18\x04 \x01(\t\x12\x1a\n\x12hypervisor_version\x18\x05 \x01(\t\x12\x11\n\tcpu_model\x18\x06 \x01(\t\x12\x0c\n\x04\x63pus\x18\x07 \x01(\r\x12\x0f\n\x07\x63pu_mhz\x18\x08 \x01(\r\x12\x12\n\nnuma_nodes\x18\t \x01(\r\x12\x14\n\x0cmemory_bytes\x18\n \x01(\x03\x12\x1e\n\x11\x66ree_memory_bytes\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nactive_vms\x18\x0c \x01(\r\x12\x14\n\x0cinactive_vms\x18\r \x01(\rB\x14\n\x12_free_memory_bytesBS\n\x15\x64\x65v.virtlease.pool.v1P\x01Z8github.com/virtlease/virtlease/clients/go/pool/v1;poolv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,6 +46,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTVMSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\253\031\0221\000\000\000\000\000\000\000\0009\000\000\000\000\000@\217@'
   _globals['_LISTVMSREQUEST'].fields_by_name['lease_id']._loaded_options = None
   _globals['_LISTVMSREQUEST'].fields_by_name['lease_id']._serialized_options = b'\342\253\031\002\010\002'
+  _globals['_UNREACHABLEHYPERVISOR'].fields_by_name['hypervisor']._loaded_options = None
+  _globals['_UNREACHABLEHYPERVISOR'].fields_by_name['hypervisor']._serialized_options = b'\342\253\031\002\010\004'
   _globals['_GETVMREQUEST'].fields_by_name['vm_id']._loaded_options = None
   _globals['_GETVMREQUEST'].fields_by_name['vm_id']._serialized_options = b'\342\253\031\007\010\003\030\001 \200\004'
   _globals['_GETVMREQUEST'].fields_by_name['lease_id']._loaded_options = None
@@ -74,38 +76,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSYSTEMINFOREQUEST'].fields_by_name['vm_id']._serialized_options = b'\342\253\031\002\010\003'
   _globals['_GETSYSTEMINFOREQUEST'].fields_by_name['lease_id']._loaded_options = None
   _globals['_GETSYSTEMINFOREQUEST'].fields_by_name['lease_id']._serialized_options = b'\342\253\031\002\010\002'
+  _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['hypervisor']._loaded_options = None
+  _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['hypervisor']._serialized_options = b'\342\253\031\002\010\004'
   _globals['_LISTVMSREQUEST']._serialized_start=184
   _globals['_LISTVMSREQUEST']._serialized_end=401
   _globals['_LISTVMSRESPONSE']._serialized_start=404
   _globals['_LISTVMSRESPONSE']._serialized_end=545
   _globals['_UNREACHABLEHYPERVISOR']._serialized_start=547
-  _globals['_UNREACHABLEHYPERVISOR']._serialized_end=606
-  _globals['_GETVMREQUEST']._serialized_start=608
-  _globals['_GETVMREQUEST']._serialized_end=693
-  _globals['_GETVMRESPONSE']._serialized_start=695
-  _globals['_GETVMRESPONSE']._serialized_end=792
-  _globals['_GETVMXMLREQUEST']._serialized_start=794
-  _globals['_GETVMXMLREQUEST']._serialized_end=883
-  _globals['_GETVMXMLRESPONSE']._serialized_start=885
-  _globals['_GETVMXMLRESPONSE']._serialized_end=916
-  _globals['_GETVMSTATSREQUEST']._serialized_start=918
-  _globals['_GETVMSTATSREQUEST']._serialized_end=991
-  _globals['_GETVMSTATSRESPONSE']._serialized_start=994
-  _globals['_GETVMSTATSRESPONSE']._serialized_end=1321
-  _globals['_CPUSTATS']._serialized_start=1323
-  _globals['_CPUSTATS']._serialized_end=1427
-  _globals['_MEMORYSTATS']._serialized_start=1430
-  _globals['_MEMORYSTATS']._serialized_end=1619
-  _globals['_DISKSTATS']._serialized_start=1622
-  _globals['_DISKSTATS']._serialized_end=1853
-  _globals['_INTERFACESTATS']._serialized_start=1856
-  _globals['_INTERFACESTATS']._serialized_end=2112
-  _globals['_GETVMSCREENSHOTREQUEST']._serialized_start=2114
-  _globals['_GETVMSCREENSHOTREQUEST']._serialized_end=2223
-  _globals['_GETVMSCREENSHOTRESPONSE']._serialized_start=2225
-  _globals['_GETVMSCREENSHOTRESPONSE']._serialized_end=2323
-  _globals['_GETSYSTEMINFOREQUEST']._serialized_start=2325
-  _globals['_GETSYSTEMINFOREQUEST']._serialized_end=2424
-  _globals['_GETSYSTEMINFORESPONSE']._serialized_start=2427
-  _globals['_GETSYSTEMINFORESPONSE']._serialized_end=2745
+  _globals['_UNREACHABLEHYPERVISOR']._serialized_end=614
+  _globals['_GETVMREQUEST']._serialized_start=616
+  _globals['_GETVMREQUEST']._serialized_end=701
+  _globals['_GETVMRESPONSE']._serialized_start=703
+  _globals['_GETVMRESPONSE']._serialized_end=800
+  _globals['_GETVMXMLREQUEST']._serialized_start=802
+  _globals['_GETVMXMLREQUEST']._serialized_end=891
+  _globals['_GETVMXMLRESPONSE']._serialized_start=893
+  _globals['_GETVMXMLRESPONSE']._serialized_end=924
+  _globals['_GETVMSTATSREQUEST']._serialized_start=926
+  _globals['_GETVMSTATSREQUEST']._serialized_end=999
+  _globals['_GETVMSTATSRESPONSE']._serialized_start=1002
+  _globals['_GETVMSTATSRESPONSE']._serialized_end=1329
+  _globals['_CPUSTATS']._serialized_start=1331
+  _globals['_CPUSTATS']._serialized_end=1435
+  _globals['_MEMORYSTATS']._serialized_start=1438
+  _globals['_MEMORYSTATS']._serialized_end=1627
+  _globals['_DISKSTATS']._serialized_start=1630
+  _globals['_DISKSTATS']._serialized_end=1861
+  _globals['_INTERFACESTATS']._serialized_start=1864
+  _globals['_INTERFACESTATS']._serialized_end=2120
+  _globals['_GETVMSCREENSHOTREQUEST']._serialized_start=2122
+  _globals['_GETVMSCREENSHOTREQUEST']._serialized_end=2231
+  _globals['_GETVMSCREENSHOTRESPONSE']._serialized_start=2233
+  _globals['_GETVMSCREENSHOTRESPONSE']._serialized_end=2331
+  _globals['_GETSYSTEMINFOREQUEST']._serialized_start=2333
+  _globals['_GETSYSTEMINFOREQUEST']._serialized_end=2432
+  _globals['_GETSYSTEMINFORESPONSE']._serialized_start=2435
+  _globals['_GETSYSTEMINFORESPONSE']._serialized_end=2761
 # @@protoc_insertion_point(module_scope)
