@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from virtlease_gateway.settings import GatewaySettings
 from virtlease_gateway.users import Introduction
 from virtlease_gateway.workers import Shared
 
+_KEY_BYTES = 32
 log = logging.getLogger(__name__)
 
 
@@ -55,9 +57,9 @@ class McpServer:
 
 @contextlib.asynccontextmanager
 async def mcp_server(
-    process: Process, authenticator: Authenticator, targets: Targets, *, read_only: bool
+    process: Process, authenticator: Authenticator, targets: Targets, *, read_only: bool, key: bytes | None = None
 ) -> AsyncIterator[McpServer]:
-    """The MCP server, with its channels to the services open."""
+    """The MCP server, with its channels to the services open. `key` is shared with other workers, if there are any."""
     settings = process.settings[GatewaySettings]
     offered = own_services(targets.session, targets.pool)
     if settings.services_file:
@@ -83,6 +85,7 @@ async def mcp_server(
             process.telemetry.tracer("gateway"),
             process.telemetry.meter,
             read_only=read_only,
+            key=_key(settings) or key or secrets.token_bytes(32),
         )
         readiness = Readiness([(each.service.full_name, channels[each.target]) for each in offered])
         yield McpServer(server, readiness)
@@ -103,9 +106,10 @@ async def gateway(
     asks = not authenticator.anonymous or settings.jwt_jwks_uri is not None
     if not asks:
         process.common.check_exposed(settings.address, settings.env_name("address"))
-    listener = shared.listener if shared else None
+    listener, key = (shared.listener, shared.key) if shared else (None, None)
+    read_only = is_read_only(settings, asks_who=asks)
     async with (
-        mcp_server(process, authenticator, targets, read_only=is_read_only(settings, asks_who=asks)) as server,
+        mcp_server(process, authenticator, targets, read_only=read_only, key=key) as server,
         serve_http(server.fastmcp, server.readiness, settings, process.common.drain_timeout, listener) as address,
     ):
         log.info("MCP gateway on http://%s%s", address, PATH)
@@ -117,3 +121,13 @@ async def serve(process: Process, shared: Shared | None = None) -> None:
     targets = Targets.from_settings(process.settings[GatewaySettings])
     async with gateway(process, Authenticator(process.common.identity_file), targets, shared):
         await process.until_told_to_stop()
+
+
+def _key(settings: GatewaySettings) -> bytes | None:
+    """The secret of the deployment, if it has one. Raises SettingsError for one that is too short to be a secret."""
+    if settings.key_file is None:
+        return None
+    key = settings.key_file.read_bytes().strip()
+    if len(key) < _KEY_BYTES:
+        raise SettingsError([f"{settings.env_name('key_file')}: at least {_KEY_BYTES} bytes, not {len(key)}"])
+    return key

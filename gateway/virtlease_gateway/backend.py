@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import grpc
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from opentelemetry import trace
@@ -12,7 +13,6 @@ from opentelemetry.trace import SpanKind
 
 from virtlease.client import CallFailed
 from virtlease_chassis.identity import Principal
-from virtlease_gateway.contracts import RpcTool
 from virtlease_gateway.users import Introduction
 
 
@@ -21,21 +21,20 @@ class Backend:
 
     def __init__(
         self,
-        tool: RpcTool,
+        method: MethodDescriptor,
         channel: grpc.aio.Channel,
         introduction: Introduction,
         tracer: trace.Tracer,
         timeout: float,
     ) -> None:
         """`timeout` in seconds holds for each call."""
-        self._name = tool.path.removeprefix("/")
+        self._name = f"{method.containing_service.full_name}/{method.name}"
         self._introduction = introduction
         self._tracer = tracer
         self._timeout = timeout
-        method = tool.method
         open_call = channel.unary_stream if method.server_streaming else channel.unary_unary
         self._call: Callable[..., Any] = open_call(
-            tool.path,
+            f"/{self._name}",
             request_serializer=GetMessageClass(method.input_type).SerializeToString,
             response_deserializer=GetMessageClass(method.output_type).FromString,
         )

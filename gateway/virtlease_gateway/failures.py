@@ -1,7 +1,7 @@
 """What a tool caller is told when a call fails: what happened, whether a retry helps, and what to do next."""
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -31,6 +31,12 @@ HINTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ALREADY_IN_STATE": ("There is nothing left to do.", ()),
     "WRONG_STATE": ("Bring the VM into a state that the message names, then repeat the call.", ()),
     "STATE_MISMATCH": ("Read the VM with get_vm and decide anew.", ("get_vm",)),
+    "STATE_CHANGED": ("Call the tool again without a confirmation to see what it would do now.", ()),
+    "CONFIRMATION_USED": ("Call the tool again without a confirmation.", ()),
+    "CONFIRMATION_EXPIRED": ("Call the tool again without a confirmation.", ()),
+    "CONFIRMATION_INVALID": ("Call the tool again without a confirmation.", ()),
+    "CONFIRMATION_DECLINED": ("Do not try again unless you are asked to.", ()),
+    "CONFIRMATION_UNSUPPORTED": ("Ask a person to do it with a client that supports elicitation.", ()),
     "OUTCOME_UNKNOWN": ("Read the VM with get_vm to see whether the call had its effect.", ("get_vm",)),
     "ACQUIRE_TIMEOUT": ("All connections are in use. Try again later.", ()),
     "LEASE_EXPIRED": ("Call acquire_lease for another lease, or leave lease_id out.", ("acquire_lease",)),
@@ -44,13 +50,14 @@ HINTS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 @dataclass(eq=False)
 class ToolFailure(Exception):
-    """A failed tool call. `retry_after` is in seconds."""
+    """A failed tool call. `retry_after` is in seconds; `details` stand beside the rest in the structured error."""
 
     code: str
     reason: str
     message: str
     retryable: bool = False
     retry_after: float | None = None
+    details: dict[str, Any] = field(default_factory=dict)
 
     def to_result(self, trace_id: str, tools: Container[str]) -> ToolResult:
         """The error as a tool result: in words, and as structured content."""
@@ -67,6 +74,7 @@ class ToolFailure(Exception):
             structured["hint"] = hint
         if trace_id:
             structured["trace_id"] = trace_id
+        structured.update(self.details)
         return ToolResult(content=self._text(hint, trace_id), structured_content={"error": structured}, is_error=True)
 
     def _hint(self, tools: Container[str]) -> str:
@@ -80,6 +88,7 @@ class ToolFailure(Exception):
             lines.append(f"The same call may succeed{after}.")
         if hint:
             lines.append(hint)
+        lines += (f"{name}: {value}" for name, value in self.details.items() if isinstance(value, str))
         if trace_id:
             lines.append(f"trace id: {trace_id}")
         return "\n".join(lines)

@@ -22,8 +22,10 @@ class ToolPolicy:
         self._read_only = read_only
 
     def offers(self, tool: RpcTool) -> bool:
-        """Whether a tool is offered. What can lose data is not, as long as nobody can be asked to confirm it."""
-        if tool.effect is Effect.DESTRUCTIVE or (self._read_only and tool.effect is not Effect.READ):
+        """Whether a tool is offered."""
+        if tool.effect is Effect.DESTRUCTIVE and self._settings.confirmation == "refuse":
+            return False
+        if self._read_only and tool.effect is not Effect.READ:
             return False
         names = (tool.name, *tool.aliases)
         if _any_matches(names, self._settings.deny_tools):

@@ -38,9 +38,10 @@ class Sessions:
         request = calls.GetSessionRequest(session_id=session_id, omit_values=True)
         await self._pipeline.get(request, **self._options(user))
 
-    async def create(self, user: Principal, labels: Mapping[str, str]) -> str:
-        """Makes a session of the user's and returns its id. Raises CallFailed."""
-        made = await self._pipeline.create(calls.CreateSessionRequest(labels=labels), **self._options(user))
+    async def create(self, user: Principal, labels: Mapping[str, str], **more: Any) -> str:
+        """Makes a session of the user's, with more fields of CreateSession, and returns its id. Raises CallFailed."""
+        request = calls.CreateSessionRequest(labels=labels, **more)
+        made = await self._pipeline.create(request, **self._options(user))
         session_id: str = made.session.session_id
         return session_id
 

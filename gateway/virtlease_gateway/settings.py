@@ -1,6 +1,6 @@
 """What the gateway can be told."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, FilePath, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -64,6 +64,15 @@ class GatewaySettings(Settings):
 
     read_only: bool | None = None
     """Offer no tool that writes. Without it that holds beyond loopback when nobody is asked who they are."""
+
+    confirmation: Literal["ask_or_token", "ask", "none", "refuse"] = "ask_or_token"
+    """How a call is confirmed that can lose data. `ask`: by the client's user (elicitation). `ask_or_token`: where the
+    client cannot ask, by a second call with a token that the first one returned with its plan. `none`: not at all.
+    `refuse`: such tools are not offered."""
+
+    key_file: FilePath | None = None
+    """A secret of 32 bytes or more, the same for all replicas: what one of them has asked, another can be told. A
+    random one when absent."""
 
     allowed_hosts: Words = ()
     """Names under which clients reach the gateway, besides the address it listens on."""

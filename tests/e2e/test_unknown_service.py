@@ -33,9 +33,10 @@ async def client(gateway: Addresses) -> AsyncIterator[Client]:
 async def test_tools_of_an_unknown_service(client: Client) -> None:
     tools = {tool.name: tool for tool in await client.list_tools()}
 
-    # I expect its annotated RPCs as tools; not the one without an option, nor the one that nobody could confirm
-    assert {"get_bed", "water_bed"} <= set(tools)
-    assert not {"count_beds", "dig_over_bed", "bed_info"} & set(tools)
+    # I expect its annotated RPCs as tools, and not the one without an option
+    assert {"get_bed", "water_bed", "dig_over_bed"} <= set(tools)
+    assert not {"count_beds", "bed_info"} & set(tools)
+    assert tools["dig_over_bed"].annotations.destructive_hint
     water = tools["water_bed"]
     assert water.description == "Waters a bed, as long as it is told to."
     assert water.title == "Water a bed"

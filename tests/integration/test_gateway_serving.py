@@ -14,27 +14,10 @@ import pytest
 from fastmcp import Client
 from mcp.shared.exceptions import MCPError
 from support.greenhouse import Greenhouse, compile_descriptors, serve_greenhouse, services_file
+from support.mcp_requests import modern
 from support.processes import BIN, Addresses, Running, clean_environment, running
 
 from virtlease_gateway.asgi.rates import TokenBuckets
-
-MODERN = "2026-07-28"
-
-
-def modern(method: str, **params: Any) -> dict[str, Any]:
-    """A request of the modern era, as httpx sends it."""
-    meta = {
-        "io.modelcontextprotocol/protocolVersion": MODERN,
-        "io.modelcontextprotocol/clientCapabilities": {},
-    }
-    name = {"Mcp-Name": params["name"]} if "name" in params else {}
-    return {
-        "json": {"jsonrpc": "2.0", "id": 7, "method": method, "params": {**params, "_meta": meta}},
-        "headers": {
-            "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": MODERN, "Mcp-Method": method,
-            **name,
-        },
-    }  # fmt: skip
 
 
 @contextlib.asynccontextmanager

@@ -39,6 +39,7 @@ class Greenhouse:
         self._bed = GetMessageClass(pool.FindMessageTypeByName("greenhouse.v1.Bed"))
         self._event = GetMessageClass(pool.FindMessageTypeByName("greenhouse.v1.WaterBedEvent"))
         self.drops = 0
+        self.dug = []
         self.metadata = {}
         self.begun = asyncio.Event()
         self.cancelled = asyncio.Event()
@@ -56,6 +57,10 @@ class Greenhouse:
         if request.bed == 13:
             await context.abort(grpc.StatusCode.INTERNAL, "SELECT * FROM beds at 10.1.2.3:5432 failed")
         return self._bed(bed=request.bed, plant=1, drops=self.drops, notes={"ph": "6.5"}, key="s3cret")
+
+    async def dig_over_bed(self, request, context):
+        self.dug.append(request.bed)
+        return self._bed(bed=request.bed)
 
     async def water_bed(self, request, context):
         for part in (1, 2):
@@ -76,6 +81,7 @@ class Greenhouse:
             SERVICE,
             {
                 "GetBed": serve("GetBed", grpc.unary_unary_rpc_method_handler, self.get_bed),
+                "DigOverBed": serve("DigOverBed", grpc.unary_unary_rpc_method_handler, self.dig_over_bed),
                 "WaterBed": serve("WaterBed", grpc.unary_stream_rpc_method_handler, self.water_bed),
             },
         )

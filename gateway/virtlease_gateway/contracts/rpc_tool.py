@@ -31,15 +31,11 @@ class RpcTool:
     toolset: str
     scope: str
     method: MethodDescriptor
-
-    @property
-    def path(self) -> str:
-        """The path under which gRPC calls it."""
-        return f"/{self.method.containing_service.full_name}/{self.method.name}"
+    planned_by: MethodDescriptor | None
 
     @classmethod
     def of(cls, method: MethodDescriptor, comment: str) -> "RpcTool | None":
-        """Reads a method's option. None for a method that is no tool."""
+        """Reads a method's option. None for a method that is no tool. Raises KeyError when its planner is missing."""
         option = method.GetOptions().Extensions[tool_pb2.tool]
         if option.effect == tool_pb2.EFFECT_UNSPECIFIED:
             return None
@@ -56,4 +52,5 @@ class RpcTool:
             toolset=option.toolset,
             scope=option.scope or f"tools:{effect.name.lower()}",
             method=method,
+            planned_by=method.containing_service.methods_by_name[option.planned_by] if option.planned_by else None,
         )

@@ -11,12 +11,17 @@ from pydantic import PrivateAttr
 
 from virtlease_gateway.contracts import Contract, Effect, RpcTool
 from virtlease_gateway.tools.roles import Roles
-from virtlease_gateway.tools.rpc_call import SESSION_ARGUMENT, RpcCall
+from virtlease_gateway.tools.rpc_call import CONFIRMATION_ARGUMENT, SESSION_ARGUMENT, RpcCall
 from virtlease_gateway.translate import input_schema, output_schema
 
 _SESSION_SCHEMA = {
     "type": "string",
     "description": "A session to make the call with: it is kept alive, and its history records the call.",
+}
+_CONFIRMATION_SCHEMA = {
+    "type": "string",
+    "description": "The confirmation that an earlier call with the same arguments returned with its plan. Give it only "
+    "when whoever you work for agrees to the plan.",
 }
 
 
@@ -32,6 +37,8 @@ class ServedTool(Tool):
         parameters = input_schema(tool.method.input_type, contract.comments)
         if call.takes_session:
             parameters["properties"][SESSION_ARGUMENT] = _SESSION_SCHEMA
+        if call.takes_confirmation:
+            parameters["properties"][CONFIRMATION_ARGUMENT] = _CONFIRMATION_SCHEMA
         served = cls(
             name=tool.name,
             title=tool.title,

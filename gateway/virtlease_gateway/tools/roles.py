@@ -44,9 +44,9 @@ class Roles:
             ),
         )
 
-    def without_secrets(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments as a history may keep them."""
-        return {name: value for name, value in arguments.items() if name not in self.secrets}
+    def without_secrets(self, arguments: Mapping[str, Any], *more: str) -> dict[str, Any]:
+        """The arguments as a history may keep them, without those of `more` names too."""
+        return {name: value for name, value in arguments.items() if name not in self.secrets and name not in more}
 
 
 def _by_role(message: Descriptor) -> "dict[tool_pb2.Role.ValueType, str]":

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from fastmcp.server.dependencies import get_context
 from fastmcp.tools import ToolResult
+from fastmcp.tools.base import InputRequiredToolResult
 from fastmcp.utilities.types import Image as ImageContent
 from google.protobuf.message import Message
 from mcp_types import ContentBlock, TextContent
@@ -21,6 +22,7 @@ from virtlease_chassis.identity import Principal
 from virtlease_chassis.telemetry import trace_id_of
 from virtlease_gateway.backend import Backend
 from virtlease_gateway.bindings import Bindings
+from virtlease_gateway.confirm import Asked, Confirmation
 from virtlease_gateway.contracts import Effect, RpcTool
 from virtlease_gateway.failures import ToolFailure, bad_arguments, call_failure
 from virtlease_gateway.sessions import Sessions, history_entry, session_is_over, session_ref
@@ -30,6 +32,7 @@ from virtlease_gateway.translate import ArgumentDecoder, BadArguments, ResultEnc
 from virtlease_gateway.users import current_user
 
 SESSION_ARGUMENT = "session_id"
+CONFIRMATION_ARGUMENT = "confirmation"
 SESSION_META = "virtlease/session_id"
 WARNINGS_META = "virtlease/warnings"
 HISTORY_NOT_RECORDED = "history_not_recorded"
@@ -47,7 +50,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a call came to: its result, or why it failed."""
+    """What a call came to: its result, a question to the user, or why it failed."""
 
     result: ToolResult | None = None
     failure: ToolFailure | None = None
@@ -55,15 +58,26 @@ class _Outcome:
     @property
     def word(self) -> str:
         """What the history says of it."""
+        if isinstance(self.result, InputRequiredToolResult):
+            return "CONFIRMATION_REQUIRED"
         return self.failure.reason if self.failure else "OK"
 
 
 class RpcCall:
     """Carries out the calls of one tool. `kept` is None for the tools of a service that has sessions of its own."""
 
-    def __init__(self, tool: RpcTool, backend: Backend, kept: Kept | None, wall: Wall, offered: Container[str]) -> None:
-        """`offered` are the names of all tools, for hints."""
+    def __init__(
+        self,
+        tool: RpcTool,
+        backend: Backend,
+        kept: Kept | None,
+        wall: Wall,
+        offered: Container[str],
+        confirmation: Confirmation | None = None,
+    ) -> None:
+        """`offered` are the names of all tools, for hints. Without `confirmation` calls need none."""
         self.tool = tool
+        self._confirmation = confirmation
         self._backend = backend
         self._kept = kept
         self._wall = wall
@@ -76,6 +90,11 @@ class RpcCall:
     def takes_session(self) -> bool:
         """Whether the tool has the argument `session_id` from the gateway."""
         return self._kept is not None
+
+    @property
+    def takes_confirmation(self) -> bool:
+        """Whether the tool has the argument `confirmation` from the gateway."""
+        return self._confirmation is not None and self._confirmation.takes_tokens
 
     async def run(self, arguments: dict[str, Any]) -> ToolResult:
         """Runs the tool. A failure is a result too, marked as an error."""
@@ -126,7 +145,7 @@ class RpcCall:
             return history_entry(
                 command=self.tool.name,
                 vm_id=str(arguments.get(self._roles.vm, "")),
-                arguments=self._roles.without_secrets(arguments),
+                arguments=self._roles.without_secrets(arguments, CONFIRMATION_ARGUMENT),
                 started=started,
                 outcome=outcome,
                 seconds=time.perf_counter() - clock,
@@ -151,12 +170,19 @@ class RpcCall:
     async def _act(self, arguments: dict[str, Any], user: Principal) -> _Outcome:
         try:
             user_may(user, self.tool.scope)
+            token = arguments.get(CONFIRMATION_ARGUMENT) if self.takes_confirmation else None
+            if token is not None:
+                arguments = {name: value for name, value in arguments.items() if name != CONFIRMATION_ARGUMENT}
             request = self._decoder.decode(arguments)
             self._wall.check(request)
+            if self._confirmation:
+                await self._confirmation.confirm(request, arguments, token, user)
             if self._roles.request_id:
                 setattr(request, self._roles.request_id, str(uuid4()))
             response = await self._response(request, user)
             self._wall.sift(response)
+        except Asked as asked:
+            return _Outcome(result=InputRequiredToolResult(asked.question))
         except BadArguments as error:
             return _Outcome(failure=bad_arguments(error))
         except ToolFailure as failure:

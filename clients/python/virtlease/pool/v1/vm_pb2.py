@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from virtlease.tool.v1 import tool_pb2 as virtlease_dot_tool_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1avirtlease/pool/v1/vm.proto\x12\x11virtlease.pool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cvirtlease/tool/v1/tool.proto\"\x80\x02\n\x02Vm\x12\x15\n\x05vm_id\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x03\x12\x1a\n\nhypervisor\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04uuid\x18\x04 \x01(\t\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x1a.virtlease.pool.v1.VmState\x12\x14\n\x0cstate_reason\x18\x06 \x01(\t\x12\r\n\x05vcpus\x18\x07 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x03\x12\x18\n\x10max_memory_bytes\x18\t \x01(\x03\x12+\n\x08\x63pu_time\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\"\xfa\x01\n\tVmDetails\x12\x12\n\npersistent\x18\x01 \x01(\x08\x12\x11\n\tautostart\x18\x02 \x01(\x08\x12\r\n\x05title\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x0f\n\x07os_type\x18\x05 \x01(\t\x12\x0c\n\x04\x61rch\x18\x06 \x01(\t\x12\x0f\n\x07machine\x18\x07 \x01(\t\x12&\n\x05\x64isks\x18\x08 \x03(\x0b\x32\x17.virtlease.pool.v1.Disk\x12\x37\n\ninterfaces\x18\t \x03(\x0b\x32#.virtlease.pool.v1.NetworkInterface\x12\x11\n\tsnapshots\x18\n \x01(\r\"f\n\x04\x44isk\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0b\n\x03\x62us\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\t\x12\x11\n\tread_only\x18\x06 \x01(\x08\"d\n\x10NetworkInterface\x12\x13\n\x0bmac_address\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t*\xc8\x01\n\x07VmState\x12\x18\n\x14VM_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10VM_STATE_RUNNING\x10\x01\x12\x14\n\x10VM_STATE_BLOCKED\x10\x02\x12\x13\n\x0fVM_STATE_PAUSED\x10\x03\x12\x1a\n\x16VM_STATE_SHUTTING_DOWN\x10\x04\x12\x15\n\x11VM_STATE_SHUT_OFF\x10\x05\x12\x14\n\x10VM_STATE_CRASHED\x10\x06\x12\x19\n\x15VM_STATE_PM_SUSPENDED\x10\x07\x42S\n\x15\x64\x65v.virtlease.pool.v1P\x01Z8github.com/virtlease/virtlease/clients/go/pool/v1;poolv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1avirtlease/pool/v1/vm.proto\x12\x11virtlease.pool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cvirtlease/tool/v1/tool.proto\"\x90\x02\n\x02Vm\x12\x15\n\x05vm_id\x18\x01 \x01(\tB\x06\xe2\xab\x19\x02\x08\x03\x12\x1a\n\nhypervisor\x18\x02 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x14\n\x04uuid\x18\x04 \x01(\tB\x06\xe2\xab\x19\x02\x08\x0c\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\x1a.virtlease.pool.v1.VmStateB\x06\xe2\xab\x19\x02\x08\r\x12\x14\n\x0cstate_reason\x18\x06 \x01(\t\x12\r\n\x05vcpus\x18\x07 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x03\x12\x18\n\x10max_memory_bytes\x18\t \x01(\x03\x12+\n\x08\x63pu_time\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\"\xfa\x01\n\tVmDetails\x12\x12\n\npersistent\x18\x01 \x01(\x08\x12\x11\n\tautostart\x18\x02 \x01(\x08\x12\r\n\x05title\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x0f\n\x07os_type\x18\x05 \x01(\t\x12\x0c\n\x04\x61rch\x18\x06 \x01(\t\x12\x0f\n\x07machine\x18\x07 \x01(\t\x12&\n\x05\x64isks\x18\x08 \x03(\x0b\x32\x17.virtlease.pool.v1.Disk\x12\x37\n\ninterfaces\x18\t \x03(\x0b\x32#.virtlease.pool.v1.NetworkInterface\x12\x11\n\tsnapshots\x18\n \x01(\r\"f\n\x04\x44isk\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0b\n\x03\x62us\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\t\x12\x11\n\tread_only\x18\x06 \x01(\x08\"d\n\x10NetworkInterface\x12\x13\n\x0bmac_address\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t*\xc8\x01\n\x07VmState\x12\x18\n\x14VM_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10VM_STATE_RUNNING\x10\x01\x12\x14\n\x10VM_STATE_BLOCKED\x10\x02\x12\x13\n\x0fVM_STATE_PAUSED\x10\x03\x12\x1a\n\x16VM_STATE_SHUTTING_DOWN\x10\x04\x12\x15\n\x11VM_STATE_SHUT_OFF\x10\x05\x12\x14\n\x10VM_STATE_CRASHED\x10\x06\x12\x19\n\x15VM_STATE_PM_SUSPENDED\x10\x07\x42S\n\x15\x64\x65v.virtlease.pool.v1P\x01Z8github.com/virtlease/virtlease/clients/go/pool/v1;poolv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,14 +38,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VM'].fields_by_name['vm_id']._serialized_options = b'\342\253\031\002\010\003'
   _globals['_VM'].fields_by_name['hypervisor']._loaded_options = None
   _globals['_VM'].fields_by_name['hypervisor']._serialized_options = b'\342\253\031\002\010\004'
-  _globals['_VMSTATE']._serialized_start=830
-  _globals['_VMSTATE']._serialized_end=1030
+  _globals['_VM'].fields_by_name['uuid']._loaded_options = None
+  _globals['_VM'].fields_by_name['uuid']._serialized_options = b'\342\253\031\002\010\014'
+  _globals['_VM'].fields_by_name['state']._loaded_options = None
+  _globals['_VM'].fields_by_name['state']._serialized_options = b'\342\253\031\002\010\r'
+  _globals['_VMSTATE']._serialized_start=846
+  _globals['_VMSTATE']._serialized_end=1046
   _globals['_VM']._serialized_start=112
-  _globals['_VM']._serialized_end=368
-  _globals['_VMDETAILS']._serialized_start=371
-  _globals['_VMDETAILS']._serialized_end=621
-  _globals['_DISK']._serialized_start=623
-  _globals['_DISK']._serialized_end=725
-  _globals['_NETWORKINTERFACE']._serialized_start=727
-  _globals['_NETWORKINTERFACE']._serialized_end=827
+  _globals['_VM']._serialized_end=384
+  _globals['_VMDETAILS']._serialized_start=387
+  _globals['_VMDETAILS']._serialized_end=637
+  _globals['_DISK']._serialized_start=639
+  _globals['_DISK']._serialized_end=741
+  _globals['_NETWORKINTERFACE']._serialized_start=743
+  _globals['_NETWORKINTERFACE']._serialized_end=843
 # @@protoc_insertion_point(module_scope)

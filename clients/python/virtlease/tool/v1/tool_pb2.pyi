@@ -83,6 +83,16 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     """In a message of a stream: how far the call has come."""
     ROLE_RESULT: _Role.ValueType  # 11
     """In a message of a stream: the result of the call."""
+    ROLE_UUID: _Role.ValueType  # 12
+    """What a VM keeps when its name is given to another."""
+    ROLE_STATE: _Role.ValueType  # 13
+    """The state that a VM is in."""
+    ROLE_SUMMARY: _Role.ValueType  # 14
+    """In a plan: what would happen, in a sentence."""
+    ROLE_LOSSES: _Role.ValueType  # 15
+    """In a plan: what would be lost."""
+    ROLE_DIGEST: _Role.ValueType  # 16
+    """In a plan: stands for the state that the plan was made from. It differs as soon as that state does."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """What a field means beyond its type."""
@@ -111,6 +121,16 @@ ROLE_PROGRESS: Role.ValueType  # 10
 """In a message of a stream: how far the call has come."""
 ROLE_RESULT: Role.ValueType  # 11
 """In a message of a stream: the result of the call."""
+ROLE_UUID: Role.ValueType  # 12
+"""What a VM keeps when its name is given to another."""
+ROLE_STATE: Role.ValueType  # 13
+"""The state that a VM is in."""
+ROLE_SUMMARY: Role.ValueType  # 14
+"""In a plan: what would happen, in a sentence."""
+ROLE_LOSSES: Role.ValueType  # 15
+"""In a plan: what would be lost."""
+ROLE_DIGEST: Role.ValueType  # 16
+"""In a plan: stands for the state that the plan was made from. It differs as soon as that state does."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 @_typing.final

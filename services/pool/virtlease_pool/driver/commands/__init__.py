@@ -4,7 +4,7 @@ A command runs in the thread of a connection. It is given what it acts on and th
 the response. Adding one is an RPC in the proto and a function here.
 """
 
-from virtlease_pool.driver.commands import inspection, lifecycle, system  # noqa: F401  # each registers its own
+from virtlease_pool.driver.commands import inspection, lifecycle, plans, system  # noqa: F401  # each registers its own
 from virtlease_pool.driver.commands.registry import COMMANDS, Command, Host, Vm
 
 __all__ = ["COMMANDS", "Command", "Host", "Vm"]
