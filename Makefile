@@ -3,7 +3,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 SYNCED := .venv/.synced
 
-.PHONY: help setup run test lint fmt docs protos protos-check promises up down test-compose test-packages test-faults test-kill9 bench
+.PHONY: help setup run test lint fmt docs protos protos-check promises up down test-compose test-packages test-faults test-kill9 conformance bench
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -71,3 +71,7 @@ test-faults: setup test-packages ## Redis clusters that move, primaries that die
 
 test-compose: setup ## Run the main job through Compose, with images made on this machine (needs root)
 	scripts/test_compose.sh
+
+conformance: setup ## Run MCP's official suite, inspector and clients against the gateway
+	@scripts/node_modules.sh tests/conformance
+	$(BIN)/pytest -s tests/conformance

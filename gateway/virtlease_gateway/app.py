@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -15,7 +14,10 @@ from virtlease_chassis.identity import Authenticator
 from virtlease_chassis.process import Process
 from virtlease_chassis.rpc import open_channel
 from virtlease_chassis.settings import SettingsError
+from virtlease_gateway.auth import auth_provider
+from virtlease_gateway.backend import Backends
 from virtlease_gateway.http import PATH, serve_http
+from virtlease_gateway.offer import Offer
 from virtlease_gateway.policy import is_read_only
 from virtlease_gateway.readiness import Readiness
 from virtlease_gateway.server import build_server
@@ -75,18 +77,13 @@ async def mcp_server(
         stack.push_async_callback(pipeline.close)
         sessions = Sessions(pipeline, introduction, settings.call_timeout)
         stack.push_async_callback(sessions.close)
-        server = build_server(
-            offered,
-            channels,
-            sessions,
-            introduction,
-            authenticator,
-            settings,
-            process.telemetry.tracer("gateway"),
-            process.telemetry.meter,
-            read_only=read_only,
-            key=_key(settings) or key or secrets.token_bytes(32),
-        )
+        tracer = process.telemetry.tracer("gateway")
+        backends = Backends(channels, introduction, tracer, settings.call_timeout)
+        offer = Offer(settings, backends, sessions, read_only=read_only, key=_key(settings) or key)
+        for each in offered:
+            offer.add(each)
+        auth = auth_provider(authenticator, settings, offer.scopes)
+        server = build_server(offer, auth, tracer, process.telemetry.meter)
         readiness = Readiness([(each.service.full_name, channels[each.target]) for each in offered])
         yield McpServer(server, readiness)
 

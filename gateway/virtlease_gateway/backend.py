@@ -1,6 +1,6 @@
 """Calls to the services."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -50,13 +50,12 @@ class Backend:
                 raise CallFailed.from_rpc_error(error) from error
             return response
 
-    async def stream(self, request: Message, user: Principal) -> AsyncIterator[Message]:
-        """The responses of a streaming RPC. Raises CallFailed."""
+    async def stream(self, request: Message, user: Principal, *, endless: bool = False) -> AsyncIterator[Message]:
+        """The responses of a streaming RPC; of one without an end there is no deadline. Raises CallFailed."""
+        timeout = None if endless else self._timeout
         with self._span():
             try:
-                async for response in self._call(
-                    request, metadata=self._introduction.metadata(user), timeout=self._timeout
-                ):
+                async for response in self._call(request, metadata=self._introduction.metadata(user), timeout=timeout):
                     yield response
             except grpc.aio.AioRpcError as error:
                 raise CallFailed.from_rpc_error(error) from error
@@ -64,3 +63,19 @@ class Backend:
     def _span(self) -> AbstractContextManager[trace.Span]:
         attributes = {"rpc.system.name": "grpc", "rpc.method": self._name}
         return self._tracer.start_as_current_span(self._name, kind=SpanKind.CLIENT, attributes=attributes)
+
+
+class Backends:
+    """Makes backends for the services that are offered. `channels` are by target, `timeout` is in seconds."""
+
+    def __init__(
+        self, channels: Mapping[str, grpc.aio.Channel], introduction: Introduction, tracer: trace.Tracer, timeout: float
+    ) -> None:
+        self._channels = channels
+        self._introduction = introduction
+        self._tracer = tracer
+        self._timeout = timeout
+
+    def of(self, method: MethodDescriptor, target: str) -> Backend:
+        """The backend of one RPC."""
+        return Backend(method, self._channels[target], self._introduction, self._tracer, self._timeout)

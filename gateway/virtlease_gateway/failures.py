@@ -62,6 +62,11 @@ class ToolFailure(Exception):
     def to_result(self, trace_id: str, tools: Container[str]) -> ToolResult:
         """The error as a tool result: in words, and as structured content."""
         hint = self._hint(tools)
+        structured = {"error": self.structured(hint, trace_id)}
+        return ToolResult(content=self._text(hint, trace_id), structured_content=structured, is_error=True)
+
+    def structured(self, hint: str, trace_id: str) -> dict[str, Any]:
+        """The error as JSON."""
         structured: dict[str, Any] = {
             "code": self.code,
             "reason": self.reason,
@@ -74,12 +79,15 @@ class ToolFailure(Exception):
             structured["hint"] = hint
         if trace_id:
             structured["trace_id"] = trace_id
-        structured.update(self.details)
-        return ToolResult(content=self._text(hint, trace_id), structured_content={"error": structured}, is_error=True)
+        return {**structured, **self.details}
 
     def _hint(self, tools: Container[str]) -> str:
         hint, needs = HINTS.get(self.reason, ("", ()))
         return hint if all(tool in tools for tool in needs) else ""
+
+    def to_text(self, trace_id: str) -> str:
+        """The error in words alone, for what has no structured errors."""
+        return self._text("", trace_id)
 
     def _text(self, hint: str, trace_id: str) -> str:
         lines = [f"{self.reason or self.code}: {self.message}"]

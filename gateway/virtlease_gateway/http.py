@@ -18,6 +18,7 @@ from virtlease_gateway.asgi.drain import Drain
 from virtlease_gateway.asgi.eras import Eras
 from virtlease_gateway.asgi.probes import Probes
 from virtlease_gateway.asgi.rates import RateLimit, TokenBuckets
+from virtlease_gateway.asgi.whitespace import TrimHeaders
 from virtlease_gateway.readiness import Readiness
 from virtlease_gateway.settings import GatewaySettings
 
@@ -36,7 +37,7 @@ def asgi_app(server: FastMCP, readiness: Readiness, settings: GatewaySettings) -
         allowed_hosts=[settings.address.host, *settings.allowed_hosts],
         allowed_origins=list(settings.allowed_origins) or None,
     )
-    drain = Drain(RequestBodyLimitMiddleware(app, settings.max_request_bytes))
+    drain = Drain(TrimHeaders(RequestBodyLimitMiddleware(app, settings.max_request_bytes)))
     app = AccessLog(drain) if settings.access_log else drain
     return Probes(app, readiness, drain), drain
 

@@ -34,6 +34,10 @@ class ToolPolicy:
             return False
         return not tool.toolset or tool.toolset in self._settings.toolsets
 
+    def offers_read(self, toolset: str) -> bool:
+        """Whether what is no tool of its own, but a resource of a toolset, is offered."""
+        return not toolset or toolset in self._settings.toolsets
+
 
 class HypervisorPolicy:
     """Says which hypervisors may be reached. Patterns are those of a shell: `test-*`."""

@@ -1,32 +1,20 @@
-"""The FastMCP server: its tools, its users and what it says of itself."""
+"""The FastMCP server: its tools, resources and prompts, its users and what it says of itself."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
 
-import grpc
 from fastmcp import FastMCP
-from google.protobuf.descriptor import MethodDescriptor
+from fastmcp.server.auth import AuthProvider
 from mcp.server.request_state import RequestStateSecurity
+from mcp.shared.exceptions import MCPError
 from opentelemetry import metrics, trace
 
-from virtlease_chassis.identity import Authenticator
-from virtlease_gateway.auth import auth_provider
-from virtlease_gateway.backend import Backend
-from virtlease_gateway.bindings import Bindings
-from virtlease_gateway.confirm import Confirmation, Planner
 from virtlease_gateway.confirm.confirmation import VALID_SECONDS
-from virtlease_gateway.confirm.ledger import Ledger
-from virtlease_gateway.confirm.seal import Seal
-from virtlease_gateway.contracts import Contract, Effect, RpcTool
+from virtlease_gateway.offer import Offer
 from virtlease_gateway.operations import Operations
-from virtlease_gateway.policy import HypervisorPolicy, ToolPolicy
-from virtlease_gateway.services_file import Offered
-from virtlease_gateway.sessions import Sessions
-from virtlease_gateway.settings import GatewaySettings
-from virtlease_gateway.tools import RpcCall, RpcToolProvider
-from virtlease_gateway.tools.provider import ServedTool
-from virtlease_gateway.tools.rpc_call import Kept
-from virtlease_gateway.tools.wall import Wall
-from virtlease_gateway.users import Introduction
+from virtlease_gateway.prompts import PromptProvider
+from virtlease_gateway.resources import RpcResourceProvider
+from virtlease_gateway.subscriptions import Hub, serve_subscriptions
+from virtlease_gateway.tools import RpcToolProvider
 
 _INSTRUCTIONS = """\
 Works with virtual machines on libvirt hypervisors. A VM is named hypervisor/name; list_vms shows which there are.
@@ -35,57 +23,40 @@ as it is used, and its history records the calls. An error says what happened, w
 """
 
 
-def build_server(
-    offered: Sequence[Offered],
-    channels: Mapping[str, grpc.aio.Channel],
-    sessions: Sessions,
-    introduction: Introduction,
-    authenticator: Authenticator,
-    settings: GatewaySettings,
-    tracer: trace.Tracer,
-    meter: metrics.Meter,
-    *,
-    read_only: bool,
-    key: bytes,
-) -> FastMCP:
-    """A server with the tools of all services that are offered.
+class _Unexpected(logging.Filter):
+    """FastMCP logs the refusals that a client is told of as if they were faults of ours, with a stack."""
 
-    `channels` are by target; `key` is a secret by which one server knows what another one of the deployment has asked.
-    """
-    policy = ToolPolicy(settings, read_only=read_only)
-    chosen = [(each, tool) for each in offered for tool in each.contract.tools(each.service) if policy.offers(tool)]
-    names = frozenset(tool.name for _, tool in chosen)
-    kept = Kept(sessions, Bindings(sessions))
-    wall = Wall(HypervisorPolicy(settings.allow_hypervisors, settings.deny_hypervisors))
-    ledger, seal = Ledger(sessions), Seal(key)
-    tools = []
-    for each, tool in chosen:
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and record.exc_info[0] is not None and issubclass(record.exc_info[0], MCPError))
 
-        def backend(method: MethodDescriptor, target: str = each.target) -> Backend:
-            return Backend(method, channels[target], introduction, tracer, settings.call_timeout)
 
-        confirmation = None
-        if tool.effect is Effect.DESTRUCTIVE and settings.confirmation != "none":
-            planner = Planner(tool, backend(tool.planned_by) if tool.planned_by else None)
-            tokens = settings.confirmation == "ask_or_token"
-            confirmation = Confirmation(tool.name, planner, ledger, seal, tokens=tokens)
-        keeps = None if Contract.takes_sessions(each.service) else kept
-        call = RpcCall(tool, backend(tool.method), keeps, wall, names, confirmation)
-        tools.append(ServedTool.of(call, each.contract))
-    aliases = _aliases(tool for _, tool in chosen)
+logging.getLogger("fastmcp.server.server").addFilter(_Unexpected())
+
+
+def build_server(offer: Offer, auth: AuthProvider | None, tracer: trace.Tracer, meter: metrics.Meter) -> FastMCP:
+    """A server with all that is offered."""
+    prompts = PromptProvider(offer.names)
     server = FastMCP(
         "virtlease",
         instructions=_INSTRUCTIONS,
-        providers=[RpcToolProvider(tools, aliases)],
-        auth=auth_provider(authenticator, settings, (tool.scope for _, tool in chosen)),
+        providers=[
+            RpcToolProvider(offer.tools, offer.aliases.items()),
+            RpcResourceProvider(offer.readings),
+            prompts,
+        ],
+        auth=auth,
         mask_error_details=True,
-        request_state_security=RequestStateSecurity(keys=[key], ttl=VALID_SECONDS),
+        request_state_security=RequestStateSecurity(keys=[offer.key], ttl=VALID_SECONDS),
     )
-    # FastMCP's middlewares run inside its own, and see no request that fails before a handler: ours is the SDK's.
-    known = names | {alias for alias, _ in aliases}
-    server._mcp_server.middleware.insert(0, Operations(tracer, meter, known))
+    server.completion(offer.completer.complete)
+    install(server, Operations(tracer, meter, offer.names | prompts.names), Hub(offer.feeds))
     return server
 
 
-def _aliases(tools: Iterable[RpcTool]) -> list[tuple[str, str]]:
-    return [(alias, tool.name) for tool in tools for alias in tool.aliases]
+def install(server: FastMCP, operations: Operations, hub: Hub) -> None:
+    """Puts round a server what every one of ours has: its telemetry and its subscriptions.
+
+    FastMCP's own middlewares run further inside, and see no request that fails before a handler; these are the SDK's.
+    """
+    server._mcp_server.middleware.insert(0, operations)
+    serve_subscriptions(server, hub)

@@ -1,26 +1,40 @@
 """The gateway offers the RPCs of a service that it has never seen, from its descriptors alone."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import jsonschema
 import pytest
 import pytest_asyncio
 from fastmcp import Client
-from support.greenhouse import compile_descriptors, serve_greenhouse, services_file
+from mcp.client.subscriptions import listen
+from mcp.shared.exceptions import MCPError
+from support.greenhouse import Greenhouse, compile_descriptors, serve_greenhouse, services_file
 from support.processes import Addresses, virtlease_up
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Addresses]:
-    """A gateway that was told of the greenhouse."""
+async def both(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Addresses, Greenhouse]]:
+    """A gateway that was told of the greenhouse, and the greenhouse."""
     folder = tmp_path_factory.mktemp("greenhouse")
     descriptors = compile_descriptors(folder)
-    async with serve_greenhouse(descriptors) as (address, _):
+    async with serve_greenhouse(descriptors) as (address, greenhouse):
         services = services_file(folder, address, descriptors)
         with virtlease_up(folder, VIRTLEASE_GATEWAY_SERVICES_FILE=str(services)) as (addresses, _):
-            yield addresses
+            yield addresses, greenhouse
+
+
+@pytest.fixture
+def gateway(both: tuple[Addresses, Greenhouse]) -> Addresses:
+    return both[0]
+
+
+@pytest.fixture
+def greenhouse(both: tuple[Addresses, Greenhouse]) -> Greenhouse:
+    return both[1]
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -56,6 +70,33 @@ async def test_tools_of_an_unknown_service(client: Client) -> None:
         result = (await client.call_tool(name, {"bed": 3})).structured_content
         jsonschema.validate(result, tools["get_bed"].output_schema)
         assert result == {"bed": 3, "plant": "TOMATO", "drops": 0, "notes": {"ph": 6.5}}
+
+
+async def test_resources_of_an_unknown_service(client: Client) -> None:
+    assert "bed://{bed}" in {each.uri_template for each in await client.list_resource_templates()}
+    (content,) = await client.read_resource("bed://3")
+    assert json.loads(content.text) == {"bed": 3, "plant": "TOMATO", "drops": 0, "notes": {"ph": 6.5}}
+    with pytest.raises(MCPError, match="bed: expected an integer"):
+        await client.read_resource("bed://three")
+
+
+async def test_news_of_an_unknown_service_go_on_after_breaks(gateway: Addresses, greenhouse: Greenhouse) -> None:
+    # Given a watch that breaks after an event, and then says that events were missed
+    heard: list[str] = []
+    async with (
+        Client(gateway.mcp_url) as client,
+        listen(client.session, resource_subscriptions=["bed://1", "bed://2"]) as news,
+        asyncio.timeout(20),
+    ):
+        # I expect to hear of the event, and then of everything that I asked for
+        async for event in news:
+            heard.append(event.uri)
+            if {"bed://1", "bed://2"} <= set(heard):
+                break
+        while len(greenhouse.tokens) < 3:
+            await asyncio.sleep(0.02)
+    assert heard[0] == "bed://1"
+    assert greenhouse.tokens == ["", "one", ""]
 
 
 async def test_stream_of_an_unknown_service_is_a_call_with_progress(client: Client) -> None:

@@ -39,7 +39,9 @@ class Greenhouse:
         self._bed = GetMessageClass(pool.FindMessageTypeByName("greenhouse.v1.Bed"))
         self._event = GetMessageClass(pool.FindMessageTypeByName("greenhouse.v1.WaterBedEvent"))
         self.drops = 0
+        self._news = GetMessageClass(pool.FindMessageTypeByName("greenhouse.v1.WatchBedsResponse"))
         self.dug = []
+        self.tokens = []
         self.metadata = {}
         self.begun = asyncio.Event()
         self.cancelled = asyncio.Event()
@@ -62,6 +64,17 @@ class Greenhouse:
         self.dug.append(request.bed)
         return self._bed(bed=request.bed)
 
+    async def watch_beds(self, request, context):
+        """Three streams: one breaks after an event, one says that its token is too old, one lasts."""
+        self.tokens.append(request.resume_token)
+        if len(self.tokens) == 1:
+            yield self._news(events=[{"bed": 1}], resume_token="one")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+        if len(self.tokens) == 2:
+            await context.abort(grpc.StatusCode.OUT_OF_RANGE, "too old")
+        yield self._news(resume_token="two")
+        await asyncio.Event().wait()
+
     async def water_bed(self, request, context):
         for part in (1, 2):
             yield self._event(progress={"fraction": part / 2, "message": f"can {part}"})
@@ -82,6 +95,7 @@ class Greenhouse:
             {
                 "GetBed": serve("GetBed", grpc.unary_unary_rpc_method_handler, self.get_bed),
                 "DigOverBed": serve("DigOverBed", grpc.unary_unary_rpc_method_handler, self.dig_over_bed),
+                "WatchBeds": serve("WatchBeds", grpc.unary_stream_rpc_method_handler, self.watch_beds),
                 "WaterBed": serve("WaterBed", grpc.unary_stream_rpc_method_handler, self.water_bed),
             },
         )

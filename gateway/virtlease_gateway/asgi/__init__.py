@@ -1,4 +1,4 @@
 """What stands before the MCP server on its way from HTTP, one ASGI layer a file, outermost first:
 
-probes, access_log, drain, bodies, FastMCP's own (names, authentication), rates, eras.
+probes, access_log, drain, whitespace, the SDK's limit of bodies, FastMCP's own (names, authentication), rates, eras.
 """

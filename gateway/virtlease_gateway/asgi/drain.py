@@ -1,7 +1,6 @@
 """A shutdown that answers what was accepted: streams that only wait are ended, new requests are refused."""
 
 import asyncio
-from collections.abc import Callable
 
 from mcp_types import INTERNAL_ERROR
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,21 +16,14 @@ class Drain:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._leaving = asyncio.Event()
-        self._before: list[Callable[[], None]] = []
 
     @property
     def leaving(self) -> bool:
         """Whether the server shuts down."""
         return self._leaving.is_set()
 
-    def before_leaving(self, callback: Callable[[], None]) -> None:
-        """Calls this first when the shutdown begins."""
-        self._before.append(callback)
-
     def leave(self) -> None:
         """Begins the shutdown: from now on requests are refused, and waiting streams end."""
-        for callback in self._before:
-            callback()
         self._leaving.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -13,6 +13,14 @@ from google.protobuf.message import DecodeError
 from virtlease.tool.v1 import tool_pb2
 from virtlease_chassis.settings import SettingsError
 from virtlease_gateway.contracts.comments import read_comments
+from virtlease_gateway.contracts.rpc_resource import (
+    RpcCompletion,
+    RpcResource,
+    RpcWatch,
+    completions_of,
+    resources_of,
+    watch_of,
+)
 from virtlease_gateway.contracts.rpc_tool import RpcTool
 
 
@@ -51,6 +59,22 @@ class Contract:
         """The tools among the RPCs of a service, in the order of the file."""
         found = (RpcTool.of(method, self.comments.get(method.full_name, "")) for method in service.methods)
         return [tool for tool in found if tool is not None]
+
+    def resources(self, service: ServiceDescriptor) -> list[RpcResource]:
+        """What the RPCs of a service return as resources."""
+        return [
+            each for method in service.methods for each in resources_of(method, self.comments.get(method.full_name, ""))
+        ]
+
+    @staticmethod
+    def watches(service: ServiceDescriptor) -> list[RpcWatch]:
+        """The RPCs of a service that tell of changes."""
+        return [watch for method in service.methods if (watch := watch_of(method)) is not None]
+
+    @staticmethod
+    def completions(service: ServiceDescriptor) -> list[RpcCompletion]:
+        """The variables that a service lists values for."""
+        return [each for method in service.methods for each in completions_of(method)]
 
     @staticmethod
     def takes_sessions(service: ServiceDescriptor) -> bool:

@@ -26,9 +26,10 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from virtlease.pool.v1 import hypervisor_pb2 as virtlease_dot_pool_dot_v1_dot_hypervisor__pb2
 from virtlease.pool.v1 import vm_pb2 as virtlease_dot_pool_dot_v1_dot_vm__pb2
+from virtlease.tool.v1 import tool_pb2 as virtlease_dot_tool_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n virtlease/pool/v1/vm_watch.proto\x12\x11virtlease.pool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"virtlease/pool/v1/hypervisor.proto\x1a\x1avirtlease/pool/v1/vm.proto\"\xdd\x01\n\x07VmEvent\x12,\n\x04type\x18\x01 \x01(\x0e\x32\x1e.virtlease.pool.v1.VmEventType\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nhypervisor\x18\x03 \x01(\t\x12!\n\x02vm\x18\x04 \x01(\x0b\x32\x15.virtlease.pool.v1.Vm\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x33\n\x06health\x18\x06 \x01(\x0e\x32#.virtlease.pool.v1.HypervisorHealth\"\xa1\x01\n\x0fWatchVmsRequest\x12\x13\n\x0bhypervisors\x18\x01 \x03(\t\x12\x0e\n\x06vm_ids\x18\x02 \x03(\t\x12\x1d\n\x15include_initial_state\x18\x03 \x01(\x08\x12\x14\n\x0cresume_token\x18\x04 \x01(\t\x12\x34\n\x11progress_interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x85\x01\n\x10WatchVmsResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.virtlease.pool.v1.VmEvent\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xcd\x04\n\x0bVmEventType\x12\x1d\n\x19VM_EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15VM_EVENT_TYPE_DEFINED\x10\x01\x12\x1b\n\x17VM_EVENT_TYPE_UNDEFINED\x10\x02\x12\x19\n\x15VM_EVENT_TYPE_STARTED\x10\x03\x12\x1b\n\x17VM_EVENT_TYPE_SUSPENDED\x10\x04\x12\x19\n\x15VM_EVENT_TYPE_RESUMED\x10\x05\x12\x19\n\x15VM_EVENT_TYPE_STOPPED\x10\x06\x12\x1a\n\x16VM_EVENT_TYPE_SHUTDOWN\x10\x07\x12\x1e\n\x1aVM_EVENT_TYPE_PM_SUSPENDED\x10\x08\x12\x19\n\x15VM_EVENT_TYPE_CRASHED\x10\t\x12\x1a\n\x16VM_EVENT_TYPE_REBOOTED\x10\n\x12\x1a\n\x16VM_EVENT_TYPE_IO_ERROR\x10\x0b\x12\x1a\n\x16VM_EVENT_TYPE_WATCHDOG\x10\x0c\x12\x1b\n\x17VM_EVENT_TYPE_BLOCK_JOB\x10\r\x12\x1f\n\x1bVM_EVENT_TYPE_JOB_COMPLETED\x10\x0e\x12 \n\x1cVM_EVENT_TYPE_DEVICE_CHANGED\x10\x0f\x12\x1f\n\x1bVM_EVENT_TYPE_AGENT_CHANGED\x10\x10\x12\x17\n\x13VM_EVENT_TYPE_STATE\x10\x11\x12\x16\n\x12VM_EVENT_TYPE_GONE\x10\x12\x12\x1c\n\x18VM_EVENT_TYPE_HYPERVISOR\x10\x13\x42S\n\x15\x64\x65v.virtlease.pool.v1P\x01Z8github.com/virtlease/virtlease/clients/go/pool/v1;poolv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n virtlease/pool/v1/vm_watch.proto\x12\x11virtlease.pool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"virtlease/pool/v1/hypervisor.proto\x1a\x1avirtlease/pool/v1/vm.proto\x1a\x1cvirtlease/tool/v1/tool.proto\"\xe5\x01\n\x07VmEvent\x12,\n\x04type\x18\x01 \x01(\x0e\x32\x1e.virtlease.pool.v1.VmEventType\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\nhypervisor\x18\x03 \x01(\tB\x06\xe2\xab\x19\x02\x08\x04\x12!\n\x02vm\x18\x04 \x01(\x0b\x32\x15.virtlease.pool.v1.Vm\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x33\n\x06health\x18\x06 \x01(\x0e\x32#.virtlease.pool.v1.HypervisorHealth\"\xa1\x01\n\x0fWatchVmsRequest\x12\x13\n\x0bhypervisors\x18\x01 \x03(\t\x12\x0e\n\x06vm_ids\x18\x02 \x03(\t\x12\x1d\n\x15include_initial_state\x18\x03 \x01(\x08\x12\x14\n\x0cresume_token\x18\x04 \x01(\t\x12\x34\n\x11progress_interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x85\x01\n\x10WatchVmsResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.virtlease.pool.v1.VmEvent\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xcd\x04\n\x0bVmEventType\x12\x1d\n\x19VM_EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15VM_EVENT_TYPE_DEFINED\x10\x01\x12\x1b\n\x17VM_EVENT_TYPE_UNDEFINED\x10\x02\x12\x19\n\x15VM_EVENT_TYPE_STARTED\x10\x03\x12\x1b\n\x17VM_EVENT_TYPE_SUSPENDED\x10\x04\x12\x19\n\x15VM_EVENT_TYPE_RESUMED\x10\x05\x12\x19\n\x15VM_EVENT_TYPE_STOPPED\x10\x06\x12\x1a\n\x16VM_EVENT_TYPE_SHUTDOWN\x10\x07\x12\x1e\n\x1aVM_EVENT_TYPE_PM_SUSPENDED\x10\x08\x12\x19\n\x15VM_EVENT_TYPE_CRASHED\x10\t\x12\x1a\n\x16VM_EVENT_TYPE_REBOOTED\x10\n\x12\x1a\n\x16VM_EVENT_TYPE_IO_ERROR\x10\x0b\x12\x1a\n\x16VM_EVENT_TYPE_WATCHDOG\x10\x0c\x12\x1b\n\x17VM_EVENT_TYPE_BLOCK_JOB\x10\r\x12\x1f\n\x1bVM_EVENT_TYPE_JOB_COMPLETED\x10\x0e\x12 \n\x1cVM_EVENT_TYPE_DEVICE_CHANGED\x10\x0f\x12\x1f\n\x1bVM_EVENT_TYPE_AGENT_CHANGED\x10\x10\x12\x17\n\x13VM_EVENT_TYPE_STATE\x10\x11\x12\x16\n\x12VM_EVENT_TYPE_GONE\x10\x12\x12\x1c\n\x18VM_EVENT_TYPE_HYPERVISOR\x10\x13\x42S\n\x15\x64\x65v.virtlease.pool.v1P\x01Z8github.com/virtlease/virtlease/clients/go/pool/v1;poolv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,12 +37,14 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'virtlease.pool.v1.vm_watch_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.virtlease.pool.v1P\001Z8github.com/virtlease/virtlease/clients/go/pool/v1;poolv1'
-  _globals['_VMEVENTTYPE']._serialized_start=709
-  _globals['_VMEVENTTYPE']._serialized_end=1298
-  _globals['_VMEVENT']._serialized_start=185
-  _globals['_VMEVENT']._serialized_end=406
-  _globals['_WATCHVMSREQUEST']._serialized_start=409
-  _globals['_WATCHVMSREQUEST']._serialized_end=570
-  _globals['_WATCHVMSRESPONSE']._serialized_start=573
-  _globals['_WATCHVMSRESPONSE']._serialized_end=706
+  _globals['_VMEVENT'].fields_by_name['hypervisor']._loaded_options = None
+  _globals['_VMEVENT'].fields_by_name['hypervisor']._serialized_options = b'\342\253\031\002\010\004'
+  _globals['_VMEVENTTYPE']._serialized_start=747
+  _globals['_VMEVENTTYPE']._serialized_end=1336
+  _globals['_VMEVENT']._serialized_start=215
+  _globals['_VMEVENT']._serialized_end=444
+  _globals['_WATCHVMSREQUEST']._serialized_start=447
+  _globals['_WATCHVMSREQUEST']._serialized_end=608
+  _globals['_WATCHVMSRESPONSE']._serialized_start=611
+  _globals['_WATCHVMSRESPONSE']._serialized_end=744
 # @@protoc_insertion_point(module_scope)

@@ -188,6 +188,146 @@ class Tool(_message.Message):
 Global___Tool: _TypeAlias = Tool  # noqa: Y015
 
 @_typing.final
+class Resource(_message.Message):
+    """What an RPC returns, as a resource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ArgumentsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    URI_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    MIME_TYPE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    uri: _builtins.str
+    """The URI, with variables: `vm://{hypervisor}/{name}`. Without variables it is listed."""
+    name: _builtins.str
+    """Its name, in snake_case."""
+    title: _builtins.str
+    """A short title for people. The name in words when empty."""
+    description: _builtins.str
+    """What it is. The RPC's comment when empty."""
+    mime_type: _builtins.str
+    """The type of its content: `application/json` when empty."""
+    content: _builtins.str
+    """The field of the response that is the content. All of it, as JSON, when empty; a field with the role IMAGE is."""
+    scope: _builtins.str
+    """The scope that a reader needs. That of the tool when empty."""
+    @_builtins.property
+    def arguments(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The fields of the request, by name, with variables in their values. Fields of the variables' names when empty."""
+
+    def __init__(
+        self,
+        *,
+        uri: _builtins.str = ...,
+        name: _builtins.str = ...,
+        title: _builtins.str = ...,
+        description: _builtins.str = ...,
+        mime_type: _builtins.str = ...,
+        content: _builtins.str = ...,
+        arguments: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        scope: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "content", b"content", "description", b"description", "mime_type", b"mime_type", "name", b"name", "scope", b"scope", "title", b"title", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resource: _TypeAlias = Resource  # noqa: Y015
+
+@_typing.final
+class Watch(_message.Message):
+    """How the events of a streaming RPC change resources."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    events: _builtins.str
+    """The repeated field of the response that has the events."""
+    resume_token: _builtins.str
+    """The field by which a watch is resumed: of the response, and of the request under the same name."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The URIs that an event changes. Variables are paths of fields in the event; where one is empty, so is the change."""
+
+    def __init__(
+        self,
+        *,
+        events: _builtins.str = ...,
+        resume_token: _builtins.str = ...,
+        changes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "events", b"events", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Watch: _TypeAlias = Watch  # noqa: Y015
+
+@_typing.final
+class Completion(_message.Message):
+    """Where values for a variable come from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEME_FIELD_NUMBER: _builtins.int
+    VARIABLE_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    GIVEN_FIELD_NUMBER: _builtins.int
+    scheme: _builtins.str
+    """The scheme of the URIs that have the variable, such as `vm`."""
+    variable: _builtins.str
+    """The variable."""
+    values: _builtins.str
+    """The path of the values: a repeated field of the response, and a field in its messages, such as `vms.name`."""
+    @_builtins.property
+    def given(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields of the request that are given the values of other variables of their names, where they are known."""
+
+    def __init__(
+        self,
+        *,
+        scheme: _builtins.str = ...,
+        variable: _builtins.str = ...,
+        values: _builtins.str = ...,
+        given: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["given", b"given", "scheme", b"scheme", "values", b"values", "variable", b"variable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Completion: _TypeAlias = Completion  # noqa: Y015
+
+@_typing.final
 class Field(_message.Message):
     """What a field means, and what its values may be. Limits that are zero or empty do not hold."""
 
@@ -249,10 +389,19 @@ class Field(_message.Message):
 Global___Field: _TypeAlias = Field  # noqa: Y015
 
 TOOL_FIELD_NUMBER: _builtins.int
+RESOURCE_FIELD_NUMBER: _builtins.int
+WATCH_FIELD_NUMBER: _builtins.int
+COMPLETION_FIELD_NUMBER: _builtins.int
 FIELD_FIELD_NUMBER: _builtins.int
 tool: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Tool]
 """Makes the RPC a tool. Its name is the method's in snake_case, its description the method's comment,
 its schemas the method's messages.
 """
+resource: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _containers.RepeatedCompositeFieldContainer[Global___Resource]]
+"""Makes what the RPC returns readable under these URIs."""
+watch: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Watch]
+"""Says which resources the events of a streaming RPC change."""
+completion: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _containers.RepeatedCompositeFieldContainer[Global___Completion]]
+"""Says for which variables the RPC lists values."""
 field: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Field]
 """What a field means to whoever turns messages into arguments and results."""
