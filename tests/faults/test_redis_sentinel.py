@@ -13,10 +13,10 @@ from support.processes import free_port
 from support.redis_server import RedisServer
 from support.session_verbs import Verbs
 
+from virtlease_chassis.redis_url import parse
 from virtlease_session.errors import SessionNotFound, StoreUnavailable
 from virtlease_session.limits import Limits
 from virtlease_session.model import ANY, Increment, Mutation, NewSession, RequestKey
-from virtlease_session.redis_url import parse
 from virtlease_session.store.redis import RedisStore
 
 ME = "acme/alice"

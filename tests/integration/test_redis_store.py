@@ -5,6 +5,7 @@ import contextlib
 import json
 import secrets
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -14,13 +15,15 @@ from pathlib import Path
 import grpc
 import hiredis
 import pytest
-from support.processes import clean_environment, free_port, running
+from support.certificates import Authority
+from support.processes import BIN, clean_environment, free_port, running
 from support.redis_server import RedisServer, redis_server, shared_redis
 from support.session_stores import redis
 from support.session_verbs import Verbs
 
 from virtlease.session.v1 import session_calls_pb2 as calls
 from virtlease.session.v1 import session_service_pb2_grpc
+from virtlease_chassis.redis_url import parse
 from virtlease_session.errors import SessionEnded, SessionExpired, StoreUnavailable
 from virtlease_session.limits import Limits
 from virtlease_session.model import (
@@ -36,7 +39,6 @@ from virtlease_session.model import (
     Set,
     Update,
 )
-from virtlease_session.redis_url import parse
 from virtlease_session.session_id import SHARDS
 from virtlease_session.store.redis import RedisStore
 from virtlease_session.store.redis.keys import SLOTS, Keys
@@ -181,6 +183,26 @@ async def test_a_full_server_refuses_and_keeps_what_it_has(tmp_path: Path) -> No
             await store.end(ME, first.session_id)  # what makes room is let through
 
 
+async def test_a_server_that_speaks_tls_and_wants_a_password(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair, port = authority.issue("redis"), free_port()
+    options = (
+        "--tls-port", str(port), "--tls-cert-file", str(pair.certificate), "--tls-key-file", str(pair.key),
+        "--tls-ca-cert-file", str(authority.certificate), "--tls-auth-clients", "no", "--requirepass", "secret",
+    )  # fmt: skip
+    with redis_server(tmp_path / "redis", *options):
+        url = f"127.0.0.1:{port}/2?ca={authority.certificate}"
+        async with opened(f"rediss://:secret@{url}") as store:
+            state = await store.create(ME, NewSession(values={"a": "1"}))
+            assert (await store.get(ME, state.session_id)).values == {"a": "1"}
+        for wrong in (f"rediss://:other@{url}", f"rediss://{url}", f"redis://:secret@127.0.0.1:{port}"):
+            health: list[bool] = []
+            async with opened(wrong, health=health) as store:
+                assert health == [False]
+                with pytest.raises(StoreUnavailable):
+                    await store.create(ME, NewSession())
+
+
 async def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
     port, health = free_port(), list[bool]()
     async with opened(f"redis://127.0.0.1:{port}", health=health) as store:
@@ -304,6 +326,17 @@ async def test_s1_a_cancelled_call_has_its_effect_whole_or_not_at_all(tmp_path: 
         assert (await other).incremented == {"c": 1}
         values = (await store.get(ME, state.session_id)).values
         assert (values.get("a"), values.get("b")) in [("1", "1"), (None, None)]
+
+
+def test_several_workers_are_refused_where_everything_is_one_process(tmp_path: Path) -> None:
+    env = clean_environment(
+        VIRTLEASE_SESSION_WORKERS="2",
+        VIRTLEASE_SESSION_REDIS_URL=shared_redis().url,
+        VIRTLEASE_METRICS_ADDRESS="127.0.0.1:0",
+    )
+    done = subprocess.run([str(BIN / "virtlease"), "up"], env=env, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert "VIRTLEASE_SESSION_WORKERS: only `virtlease session` can be several processes" in done.stderr
 
 
 def test_several_workers_serve_one_address(tmp_path: Path, server) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from support.redis_server import shared_redis
 from virtlease_chassis.clock import FakeClock
+from virtlease_chassis.redis_url import parse
 from virtlease_session.limits import Limits
 from virtlease_session.ports import SessionStore
-from virtlease_session.redis_url import parse
 from virtlease_session.store.memory import MemoryStore
 from virtlease_session.store.redis import RedisStore
 from virtlease_session.store.sqlite import SqliteStore

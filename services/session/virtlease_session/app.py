@@ -10,6 +10,7 @@ from virtlease_chassis.clock import SystemClock
 from virtlease_chassis.identity import Authenticator
 from virtlease_chassis.process import Process
 from virtlease_chassis.rpc import GrpcServer, Health, Listen, Service
+from virtlease_chassis.settings import SettingsError
 from virtlease_chassis.workers import run_workers
 from virtlease_session.convert import Requests
 from virtlease_session.observe import ObservedStore
@@ -31,6 +32,9 @@ async def session_service(
     It listens on its own address if `on_network`, and on `extra` ones.
     """
     settings = process.settings[SessionSettings]
+    if settings.workers > 1:
+        setting = settings.env_name("workers")
+        raise SettingsError([f"{setting}: only `virtlease session` can be several processes; here it is part of one"])
     listens = list(extra)
     if on_network:
         process.common.check_exposed(settings.address, settings.env_name("address"))

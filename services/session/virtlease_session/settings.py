@@ -7,9 +7,9 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from virtlease_chassis.address import Address, AddressSetting
+from virtlease_chassis.redis_url import Target, parse
 from virtlease_chassis.settings import Settings
 from virtlease_session.limits import Limits
-from virtlease_session.redis_url import Target, parse
 
 
 class SessionSettings(Settings):

@@ -2,8 +2,8 @@
 
 import pytest
 
+from virtlease_chassis.redis_url import Kind, parse
 from virtlease_chassis.settings import SettingsError, load
-from virtlease_session.redis_url import Kind, parse
 from virtlease_session.settings import SessionSettings
 
 
@@ -11,7 +11,7 @@ def test_one_server() -> None:
     target = parse("redis://user:p%40ss@host:7000/3")
     assert (target.kind, target.addresses) == (Kind.SINGLE, (("host", 7000),))
     assert (target.username, target.password, target.database) == ("user", "p@ss", 3)
-    assert target.tls is None
+    assert not target.secure
     assert parse("redis://host").addresses == (("host", 6379),)
     assert "ss" not in str(target)
 
@@ -23,7 +23,7 @@ def test_many_servers() -> None:
     assert (sentinel.addresses, sentinel.service, sentinel.database) == (
         (("a", 26379), ("b", 26380)), "sessions", 2,
     )  # fmt: skip
-    assert sentinel.tls is not None
+    assert sentinel.secure
 
 
 @pytest.mark.parametrize(

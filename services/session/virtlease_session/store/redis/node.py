@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from virtlease_session.redis_url import Address, Target
+from virtlease_chassis.redis_url import Address, Target
 from virtlease_session.store.redis.command import Command
 from virtlease_session.store.redis.link import Link, Lost, Reply, ReplyError
 

@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 from virtlease_chassis.errors import DomainError
+from virtlease_chassis.redis_url import Target
 from virtlease_session.limits import Limits
 from virtlease_session.model import Answer, Create, Ended, Found, Get, GetOrCreate, Page, SessionState, Verb
 from virtlease_session.ports import Watcher
-from virtlease_session.redis_url import Target
 from virtlease_session.store.redis.command import Command
 from virtlease_session.store.redis.hints import Hints
 from virtlease_session.store.redis.keys import Keys

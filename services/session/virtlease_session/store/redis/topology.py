@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 
-from virtlease_session.redis_url import Address, Kind, Target
+from virtlease_chassis.redis_url import Address, Kind, Target
 from virtlease_session.store.redis.link import Lost, ReplyError
 from virtlease_session.store.redis.node import Node
 

@@ -3,6 +3,7 @@
 import ssl
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 Address = tuple[str, int]
@@ -24,7 +25,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Target:
-    """One or more servers, and how to speak to them. `tls` is None for plain TCP."""
+    """One or more servers, and how to speak to them."""
 
     kind: Kind
     addresses: tuple[Address, ...]
@@ -33,7 +34,15 @@ class Target:
     database: int = 0
     service: str = ""
     """The name under which the sentinels know the primary."""
-    tls: ssl.SSLContext | None = None
+    secure: bool = False
+    """Whether it is TLS that is spoken."""
+    ca: str = ""
+    """The file with the authorities that are trusted; those of the system when it is empty."""
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """What TLS needs, or None. Raises OSError for a file that cannot be read."""
+        return ssl.create_default_context(cafile=self.ca or None) if self.secure else None
 
     def __str__(self) -> str:
         """For logs: without what is secret."""
@@ -62,10 +71,14 @@ def parse(url: str) -> Target:
     if kind is Kind.CLUSTER and path:
         raise ValueError("a cluster has no databases")
     query = dict(parse_qsl(parts.query))
-    context = ssl.create_default_context(cafile=query.pop("ca", None)) if scheme == "rediss" else None
+    ca = query.pop("ca", "")
+    if ca and not (scheme == "rediss" and Path(ca).is_file()):
+        raise ValueError("ca names a file, and goes with rediss")
     if query:
         raise ValueError(f"unknown parameters: {', '.join(query)}")
-    return Target(kind, addresses, unquote(username), unquote(password), int(path[0]) if path else 0, service, context)
+    database = int(path[0]) if path else 0
+    secure = scheme == "rediss"
+    return Target(kind, addresses, unquote(username), unquote(password), database, service, secure, ca)
 
 
 def _address(text: str, default_port: int) -> Address:
