@@ -14,7 +14,7 @@ import uvloop
 
 from bench.report import Report
 
-NOT_BENCHES = frozenset({"__main__", "drive", "etcd", "report", "rounds"})
+NOT_BENCHES = frozenset({"__main__", "drive", "etcd", "mcp_client", "report", "rounds"})
 
 
 def benches() -> list[str]:
