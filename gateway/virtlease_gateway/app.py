@@ -16,8 +16,9 @@ from virtlease_chassis.rpc import open_channel
 from virtlease_chassis.settings import SettingsError
 from virtlease_gateway.auth import auth_provider
 from virtlease_gateway.backend import Backends
-from virtlease_gateway.http import PATH, serve_http
+from virtlease_gateway.http import PATH, Quick, serve_http
 from virtlease_gateway.offer import Offer
+from virtlease_gateway.operations import Operations
 from virtlease_gateway.policy import is_read_only
 from virtlease_gateway.readiness import Readiness
 from virtlease_gateway.server import build_server
@@ -55,6 +56,7 @@ class McpServer:
 
     fastmcp: FastMCP
     readiness: Readiness
+    quick: Quick
 
 
 @contextlib.asynccontextmanager
@@ -83,9 +85,10 @@ async def mcp_server(
         for each in offered:
             offer.add(each)
         auth = auth_provider(authenticator, settings, offer.scopes)
-        server = build_server(offer, auth, tracer, process.telemetry.meter)
+        operations = Operations(tracer, process.telemetry.meter, frozenset(offer.names))
+        server = build_server(offer, auth, operations)
         readiness = Readiness([(each.service.full_name, channels[each.target]) for each in offered])
-        yield McpServer(server, readiness)
+        yield McpServer(server, readiness, Quick(offer.quick_calls(), operations))
 
 
 @contextlib.asynccontextmanager
@@ -105,12 +108,12 @@ async def gateway(
         process.common.check_exposed(settings.address, settings.env_name("address"))
     listener, key = (shared.listener, shared.key) if shared else (None, None)
     read_only = is_read_only(settings, asks_who=asks)
-    async with (
-        mcp_server(process, authenticator, targets, read_only=read_only, key=key) as server,
-        serve_http(server.fastmcp, server.readiness, settings, process.common.drain_timeout, listener) as address,
-    ):
-        log.info("MCP gateway on http://%s%s", address, PATH)
-        yield address
+    async with mcp_server(process, authenticator, targets, read_only=read_only, key=key) as server:
+        drain = process.common.drain_timeout
+        serving = serve_http(server.fastmcp, server.readiness, settings, drain, listener=listener, quick=server.quick)
+        async with serving as address:
+            log.info("MCP gateway on http://%s%s", address, PATH)
+            yield address
 
 
 async def serve(process: Process, shared: Shared | None = None) -> None:

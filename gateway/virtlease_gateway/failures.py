@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from fastmcp.tools import ToolResult
 
 from virtlease.client import CallFailed
 from virtlease_gateway.translate import BadArguments
@@ -59,12 +58,6 @@ class ToolFailure(Exception):
     retry_after: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
-    def to_result(self, trace_id: str, tools: Container[str]) -> ToolResult:
-        """The error as a tool result: in words, and as structured content."""
-        hint = self._hint(tools)
-        structured = {"error": self.structured(hint, trace_id)}
-        return ToolResult(content=self._text(hint, trace_id), structured_content=structured, is_error=True)
-
     def structured(self, hint: str, trace_id: str) -> dict[str, Any]:
         """The error as JSON."""
         structured: dict[str, Any] = {
@@ -81,15 +74,13 @@ class ToolFailure(Exception):
             structured["trace_id"] = trace_id
         return {**structured, **self.details}
 
-    def _hint(self, tools: Container[str]) -> str:
+    def hint(self, tools: Container[str]) -> str:
+        """What to do about it, where the tools that it speaks of are offered."""
         hint, needs = HINTS.get(self.reason, ("", ()))
         return hint if all(tool in tools for tool in needs) else ""
 
-    def to_text(self, trace_id: str) -> str:
-        """The error in words alone, for what has no structured errors."""
-        return self._text("", trace_id)
-
-    def _text(self, hint: str, trace_id: str) -> str:
+    def to_text(self, hint: str, trace_id: str) -> str:
+        """The error in words."""
         lines = [f"{self.reason or self.code}: {self.message}"]
         if self.retryable:
             after = f" after {self.retry_after:g} s" if self.retry_after else ""

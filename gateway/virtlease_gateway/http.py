@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
 
 import uvicorn
 from fastmcp import FastMCP
@@ -17,6 +18,7 @@ from virtlease_gateway.asgi.access_log import AccessLog
 from virtlease_gateway.asgi.drain import Drain
 from virtlease_gateway.asgi.eras import Eras
 from virtlease_gateway.asgi.probes import Probes
+from virtlease_gateway.asgi.quick_calls import Call, Observe, QuickCalls
 from virtlease_gateway.asgi.rates import RateLimit, TokenBuckets
 from virtlease_gateway.asgi.whitespace import TrimHeaders
 from virtlease_gateway.readiness import Readiness
@@ -25,9 +27,22 @@ from virtlease_gateway.settings import GatewaySettings
 PATH = "/mcp"
 
 
-def asgi_app(server: FastMCP, readiness: Readiness, settings: GatewaySettings) -> tuple[ASGIApp, Drain]:
+@dataclass(frozen=True, slots=True)
+class Quick:
+    """The tools whose calls need no server, and what surrounds each call."""
+
+    calls: Mapping[str, Call]
+    observe: Observe
+
+
+def asgi_app(
+    server: FastMCP, readiness: Readiness, settings: GatewaySettings, quick: Quick | None
+) -> tuple[ASGIApp, Drain]:
     """The whole way from HTTP to the MCP server, and what begins its shutdown."""
     inner = [Middleware(Eras, legacy=settings.serves_legacy)]
+    if quick is not None:
+        info = {"name": server.name, "version": server.version or ""}
+        inner.append(Middleware(QuickCalls, quick.calls, quick.observe, info, PATH, asks_who=server.auth is not None))
     if settings.rate_limit:
         inner.insert(0, Middleware(RateLimit, buckets=TokenBuckets(settings.rate_limit)))
     app: ASGIApp = server.http_app(
@@ -48,7 +63,9 @@ async def serve_http(
     readiness: Readiness,
     settings: GatewaySettings,
     drain_timeout: float,
+    *,
     listener: socket.socket | None = None,
+    quick: Quick | None = None,
 ) -> AsyncIterator[Address]:
     """Serves until the context is left; then answers what was accepted, for at most `drain_timeout` seconds.
 
@@ -57,7 +74,7 @@ async def serve_http(
     """
     listener = listener or listen(settings)
     host, port = listener.getsockname()[:2]
-    app, drain = asgi_app(server, readiness, settings)
+    app, drain = asgi_app(server, readiness, settings, quick)
     config = uvicorn.Config(
         app,
         http="httptools",

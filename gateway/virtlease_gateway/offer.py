@@ -1,7 +1,9 @@
 """What a deployment offers of its services: tools, resources, completions and news."""
 
 import secrets
+from typing import Any
 
+from virtlease_gateway.asgi.quick_calls import Call
 from virtlease_gateway.backend import Backend, Backends
 from virtlease_gateway.bindings import Bindings
 from virtlease_gateway.confirm import Confirmation, Planner
@@ -48,6 +50,11 @@ class Offer:
         """What completes the variables of the resources, and the arguments of prompts."""
         return Completer(self._completions, self._wall)
 
+    def quick_calls(self) -> dict[str, Call]:
+        """The tools, by name and alias, whose calls in the modern era need nothing but an answer."""
+        plain = {tool.name: _quick(tool.call) for tool in self.tools if tool.call.is_quick}
+        return plain | {alias: plain[name] for alias, name in self.aliases.items() if name in plain}
+
     def add(self, offered: Offered) -> None:
         """Adds what one service has."""
         contract, service, target = offered.contract, offered.service, offered.target
@@ -82,3 +89,10 @@ class Offer:
         planner = Planner(tool, self._backends.of(tool.planned_by, target) if tool.planned_by else None)
         tokens = self._confirmation == "ask_or_token"
         return Confirmation(tool.name, planner, self._ledger, self._seal, tokens=tokens)
+
+
+def _quick(call: RpcCall) -> Call:
+    async def run(arguments: dict[str, Any]) -> dict[str, Any]:
+        return (await call.run(arguments, bind=False)).to_wire()
+
+    return run

@@ -5,7 +5,7 @@ trace that the HTTP request came with is linked to it. FastMCP's own spans are o
 """
 
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import fastmcp
@@ -34,10 +34,10 @@ _ROOT = Context()
 class Operations:
     """The outermost of the SDK's middlewares: it sees requests that no handler sees."""
 
-    def __init__(self, tracer: trace.Tracer, meter: metrics.Meter, names: Container[str]) -> None:
+    def __init__(self, tracer: trace.Tracer, meter: metrics.Meter, names: frozenset[str]) -> None:
         """`names` are those of tools and prompts: others are not kept, since a client could make up any number."""
         self._tracer = tracer
-        self._names = names
+        self.names = names
         self._duration = meter.create_histogram(
             "mcp.server.operation.duration",
             unit="s",
@@ -78,7 +78,7 @@ class Operations:
         if ctx.method not in ("tools/call", "prompts/get") or not ctx.params:
             return ""
         name = ctx.params.get("name")
-        return name if isinstance(name, str) and name in self._names else ""
+        return name if isinstance(name, str) and name in self.names else ""
 
 
 def _attributes(ctx: ServerRequestContext[Any, Any], name: str) -> dict[str, str]:

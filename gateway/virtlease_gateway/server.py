@@ -1,12 +1,12 @@
 """The FastMCP server: its tools, resources and prompts, its users and what it says of itself."""
 
 import logging
+from importlib.metadata import version
 
 from fastmcp import FastMCP
 from fastmcp.server.auth import AuthProvider
 from mcp.server.request_state import RequestStateSecurity
 from mcp.shared.exceptions import MCPError
-from opentelemetry import metrics, trace
 
 from virtlease_gateway.confirm.confirmation import VALID_SECONDS
 from virtlease_gateway.offer import Offer
@@ -33,11 +33,13 @@ class _Unexpected(logging.Filter):
 logging.getLogger("fastmcp.server.server").addFilter(_Unexpected())
 
 
-def build_server(offer: Offer, auth: AuthProvider | None, tracer: trace.Tracer, meter: metrics.Meter) -> FastMCP:
+def build_server(offer: Offer, auth: AuthProvider | None, operations: Operations) -> FastMCP:
     """A server with all that is offered."""
     prompts = PromptProvider(offer.names)
+    operations.names |= prompts.names
     server = FastMCP(
         "virtlease",
+        version=version("virtlease-gateway"),
         instructions=_INSTRUCTIONS,
         providers=[
             RpcToolProvider(offer.tools, offer.aliases.items()),
@@ -49,7 +51,7 @@ def build_server(offer: Offer, auth: AuthProvider | None, tracer: trace.Tracer, 
         request_state_security=RequestStateSecurity(keys=[offer.key], ttl=VALID_SECONDS),
     )
     server.completion(offer.completer.complete)
-    install(server, Operations(tracer, meter, offer.names | prompts.names), Hub(offer.feeds))
+    install(server, operations, Hub(offer.feeds))
     return server
 
 

@@ -44,7 +44,7 @@ class Reading:
             failure = call_failure(error)
         trace_id = trace_id_of(trace.get_current_span())
         code = INVALID_PARAMS if failure.code in _CALLERS_FAULT else INTERNAL_ERROR
-        raise MCPError(code, failure.to_text(trace_id), {"uri": uri, "error": failure.structured("", trace_id)})
+        raise MCPError(code, failure.to_text("", trace_id), {"uri": uri, "error": failure.structured("", trace_id)})
 
     async def _content(self, values: Mapping[str, str]) -> ResourceContent:
         user = current_user()

@@ -30,6 +30,11 @@ class ServedTool(Tool):
 
     _call: RpcCall = PrivateAttr()
 
+    @property
+    def call(self) -> RpcCall:
+        """What carries out its calls."""
+        return self._call
+
     @classmethod
     def of(cls, call: RpcCall, contract: Contract) -> "ServedTool":
         """Describes the tool to clients. Raises RecursiveMessage."""
@@ -52,7 +57,7 @@ class ServedTool(Tool):
         return served
 
     async def run(self, arguments: dict[str, Any]) -> ToolResult:
-        return await self._call.run(arguments)
+        return (await self.call.run(arguments)).to_tool_result()
 
 
 class RpcToolProvider(Provider):

@@ -10,11 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from fastmcp.server.dependencies import get_context
-from fastmcp.tools import ToolResult
-from fastmcp.tools.base import InputRequiredToolResult
-from fastmcp.utilities.types import Image as ImageContent
 from google.protobuf.message import Message
-from mcp_types import ContentBlock, TextContent
 from opentelemetry import trace
 
 from virtlease.client import CallFailed
@@ -26,6 +22,7 @@ from virtlease_gateway.confirm import Asked, Confirmation
 from virtlease_gateway.contracts import Effect, RpcTool
 from virtlease_gateway.failures import ToolFailure, bad_arguments, call_failure
 from virtlease_gateway.sessions import Sessions, history_entry, session_is_over, session_ref
+from virtlease_gateway.tools.answer import Answer
 from virtlease_gateway.tools.roles import Roles
 from virtlease_gateway.tools.wall import Wall
 from virtlease_gateway.translate import ArgumentDecoder, BadArguments, ResultEncoder
@@ -33,8 +30,6 @@ from virtlease_gateway.users import current_user
 
 SESSION_ARGUMENT = "session_id"
 CONFIRMATION_ARGUMENT = "confirmation"
-SESSION_META = "virtlease/session_id"
-WARNINGS_META = "virtlease/warnings"
 HISTORY_NOT_RECORDED = "history_not_recorded"
 
 log = logging.getLogger(__name__)
@@ -46,21 +41,6 @@ class Kept:
 
     sessions: Sessions
     bindings: Bindings
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What a call came to: its result, a question to the user, or why it failed."""
-
-    result: ToolResult | None = None
-    failure: ToolFailure | None = None
-
-    @property
-    def word(self) -> str:
-        """What the history says of it."""
-        if isinstance(self.result, InputRequiredToolResult):
-            return "CONFIRMATION_REQUIRED"
-        return self.failure.reason if self.failure else "OK"
 
 
 class RpcCall:
@@ -96,22 +76,28 @@ class RpcCall:
         """Whether the tool has the argument `confirmation` from the gateway."""
         return self._confirmation is not None and self._confirmation.takes_tokens
 
-    async def run(self, arguments: dict[str, Any]) -> ToolResult:
-        """Runs the tool. A failure is a result too, marked as an error."""
+    @property
+    def is_quick(self) -> bool:
+        """Whether nothing is said to the client but an answer of text: no progress, no question, no picture."""
+        return not self.tool.method.server_streaming and self._confirmation is None and not self._encoder.has_image
+
+    async def run(self, arguments: dict[str, Any], *, bind: bool = True) -> Answer:
+        """Runs the tool. A failure is an answer too. `bind` says whether the client may be one that has a session
+        bound to it."""
         trace_id = trace_id_of(trace.get_current_span())
         user = current_user()
         if self._kept is None:
-            return self._told(await self._act(arguments, user), trace_id)
+            return await self._act(arguments, user, trace_id)
         rest = dict(arguments)
         try:
-            session_id = await self._session(rest.pop(SESSION_ARGUMENT, None), self._kept, user)
+            session_id = await self._session(rest.pop(SESSION_ARGUMENT, None), self._kept, user, bind=bind)
         except ToolFailure as failure:
-            return self._told(_Outcome(failure=failure), trace_id)
+            return self._refuse(failure, trace_id)
         if session_id is None:
-            return self._told(await self._act(rest, user), trace_id)
+            return await self._act(rest, user, trace_id)
         return await self._act_and_record(rest, session_id, self._kept, user, trace_id)
 
-    async def _session(self, given: Any, kept: Kept, user: Principal) -> str | None:
+    async def _session(self, given: Any, kept: Kept, user: Principal, *, bind: bool) -> str | None:
         """The session to make the call with, checked as far as the call needs it. Raises ToolFailure.
 
         A call that changes something is made only with a session that lives. One that reads can be made at once:
@@ -119,7 +105,7 @@ class RpcCall:
         """
         bound = given is None
         if bound:
-            given = await kept.bindings.current(user)
+            given = await kept.bindings.current(user) if bind else None
             if given is None:
                 return None
         if not isinstance(given, str) or not given:
@@ -138,7 +124,7 @@ class RpcCall:
 
     async def _act_and_record(
         self, arguments: dict[str, Any], session_id: str, kept: Kept, user: Principal, trace_id: str
-    ) -> ToolResult:
+    ) -> Answer:
         started, clock = datetime.now(UTC), time.perf_counter()
 
         def entry(outcome: str) -> dict[str, Any]:
@@ -153,43 +139,49 @@ class RpcCall:
             )
 
         try:
-            outcome = await self._act(arguments, user)
+            answer = await self._act(arguments, user, trace_id)
         except asyncio.CancelledError:
             kept.sessions.record_later(session_id, user, entry("CANCELLED"))
             raise
-        result = self._told(outcome, trace_id)
         try:
-            await kept.sessions.record(session_id, user, entry(outcome.word))
+            await kept.sessions.record(session_id, user, entry(answer.word))
         except CallFailed as failure:
             if self.tool.effect is Effect.READ and session_is_over(failure):
-                return self._told(_Outcome(failure=call_failure(failure)), trace_id)
+                return self._refuse(call_failure(failure), trace_id)
             log.warning("a call was not recorded in its session: %s", failure)
-            result = _with_warning(result)
-        return _with_meta(result, {SESSION_META: session_id})
+            answer.warning(HISTORY_NOT_RECORDED)
+        return answer.made_with(session_id)
 
-    async def _act(self, arguments: dict[str, Any], user: Principal) -> _Outcome:
+    async def _act(self, arguments: dict[str, Any], user: Principal, trace_id: str) -> Answer:
         try:
-            user_may(user, self.tool.scope)
-            token = arguments.get(CONFIRMATION_ARGUMENT) if self.takes_confirmation else None
-            if token is not None:
-                arguments = {name: value for name, value in arguments.items() if name != CONFIRMATION_ARGUMENT}
-            request = self._decoder.decode(arguments)
-            self._wall.check(request)
-            if self._confirmation:
-                await self._confirmation.confirm(request, arguments, token, user)
-            if self._roles.request_id:
-                setattr(request, self._roles.request_id, str(uuid4()))
-            response = await self._response(request, user)
-            self._wall.sift(response)
+            return await self._answer(arguments, user)
         except Asked as asked:
-            return _Outcome(result=InputRequiredToolResult(asked.question))
+            return Answer.asking(asked.question)
         except BadArguments as error:
-            return _Outcome(failure=bad_arguments(error))
-        except ToolFailure as failure:
-            return _Outcome(failure=failure)
-        except CallFailed as failed:
-            return _Outcome(failure=call_failure(failed))
-        return _Outcome(result=self._to_result(response))
+            failure = bad_arguments(error)
+        except ToolFailure as error:
+            failure = error
+        except CallFailed as error:
+            failure = call_failure(error)
+        return self._refuse(failure, trace_id)
+
+    async def _answer(self, arguments: dict[str, Any], user: Principal) -> Answer:
+        user_may(user, self.tool.scope)
+        token = arguments.get(CONFIRMATION_ARGUMENT) if self.takes_confirmation else None
+        if token is not None:
+            arguments = {name: value for name, value in arguments.items() if name != CONFIRMATION_ARGUMENT}
+        request = self._decoder.decode(arguments)
+        self._wall.check(request)
+        if self._confirmation:
+            await self._confirmation.confirm(request, arguments, token, user)
+        if self._roles.request_id:
+            setattr(request, self._roles.request_id, str(uuid4()))
+        response = await self._response(request, user)
+        self._wall.sift(response)
+        return Answer.of(self._encoder.encode(response), self._encoder.image(response))
+
+    def _refuse(self, failure: ToolFailure, trace_id: str) -> Answer:
+        return Answer.refused(failure, failure.hint(self._offered), trace_id)
 
     async def _response(self, request: Message, user: Principal) -> Message:
         if not self.tool.method.server_streaming:
@@ -201,22 +193,6 @@ class RpcCall:
             if self._roles.progress and message.HasField(self._roles.progress):
                 await _report(getattr(message, self._roles.progress))
         raise ToolFailure("INTERNAL", "NO_RESULT", "the service ended the call without a result")
-
-    def _to_result(self, response: Message) -> ToolResult:
-        structured = self._encoder.encode(response)
-        image = self._encoder.image(response)
-        if image is None:
-            return ToolResult(structured_content=structured)
-        content: list[ContentBlock] = [
-            ImageContent(data=image.data, format=image.mime_type.removeprefix("image/")).to_image_content()
-        ]
-        return ToolResult(content=content, structured_content=structured)
-
-    def _told(self, outcome: _Outcome, trace_id: str) -> ToolResult:
-        if outcome.failure:
-            return outcome.failure.to_result(trace_id, self._offered)
-        assert outcome.result
-        return outcome.result
 
 
 def user_may(user: Principal, scope: str) -> None:
@@ -232,15 +208,3 @@ async def _report(progress: Any) -> None:
         1 if progress.HasField("fraction") else None,
         progress.message,
     )
-
-
-def _with_warning(result: ToolResult) -> ToolResult:
-    """The same result, with the warning that the session's history lacks the call."""
-    warning = TextContent(type="text", text=f"warning: {HISTORY_NOT_RECORDED}")
-    result.content = [*result.content, warning]
-    return _with_meta(result, {WARNINGS_META: [HISTORY_NOT_RECORDED]})
-
-
-def _with_meta(result: ToolResult, meta: dict[str, Any]) -> ToolResult:
-    result.meta = {**(result.meta or {}), **meta}
-    return result

@@ -35,6 +35,11 @@ class ResultEncoder:
             (field.name for field in message.fields if shape.options_of(field).role == tool_pb2.ROLE_IMAGE), None
         )
 
+    @property
+    def has_image(self) -> bool:
+        """Whether there is a picture beside the result."""
+        return self._image is not None
+
     def encode(self, response: Message) -> dict[str, Any]:
         """The result as JSON. Defaults are written; what is unset is not there."""
         result: dict[str, Any] = self._encode(response)
