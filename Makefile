@@ -3,7 +3,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 SYNCED := .venv/.synced
 
-.PHONY: help setup run test lint fmt docs protos protos-check promises up down test-compose test-packages test-faults test-kill9 conformance bench
+.PHONY: help setup run test lint fmt docs protos protos-check promises up down clients-go test-clients test-compose test-packages test-faults test-kill9 conformance bench
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -68,6 +68,14 @@ test-kill9: setup test-packages ## Kill a durable session service at random, ROU
 
 test-faults: setup test-packages ## Redis clusters that move, primaries that die, servers that stand still
 	$(BIN)/pytest -s tests/faults
+
+clients-go: setup ## Generate the Go stubs, with the plugins that its go.mod pins
+	$(BIN)/buf generate --template clients/go/buf.gen.yaml
+
+test-clients: setup ## Build the Go, Java and Node clients and run them against real services
+	@scripts/client_packages.sh
+	@if command -v go >/dev/null; then $(MAKE) --no-print-directory clients-go; fi
+	$(BIN)/pytest tests/clients
 
 test-compose: setup ## Run the main job through Compose, with images made on this machine (needs root)
 	scripts/test_compose.sh

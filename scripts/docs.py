@@ -1,10 +1,12 @@
-"""Writes the pages that say what the code says: docs/settings.md and docs/errors.md. `--check` only compares."""
+"""Writes the pages that say what the code says: settings.md, errors.md and api/ in docs/. `--check` only compares."""
 
 import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+
+from api_docs import api_pages
 
 import virtlease_chassis.errors
 import virtlease_chassis.rpc.calls
@@ -97,13 +99,15 @@ def _errors(module: ModuleType) -> Iterator[str]:
 
 def main() -> int:
     """Returns the exit status."""
-    pages = {"settings.md": settings_page(), "errors.md": errors_page()}
+    reference = {f"api/{name}": text for name, text in api_pages(MARK).items()}
+    pages = {"settings.md": settings_page(), "errors.md": errors_page(), **reference}
     stale = [name for name, text in pages.items() if not (DOCS / name).exists() or (DOCS / name).read_text() != text]
     if "--check" in sys.argv:
         for name in stale:
             print(f"docs/{name} is not what the code says; run `make docs`", file=sys.stderr)
         return bool(stale)
     for name, text in pages.items():
+        (DOCS / name).parent.mkdir(exist_ok=True)
         (DOCS / name).write_text(text)
     return 0
 
