@@ -311,6 +311,31 @@ async def test_s2_a_session_that_ended_leaves_nothing_behind_but_its_grave(serve
             await store.get(ME, state.session_id)
 
 
+async def test_s2_an_id_that_is_used_anew_does_not_end_with_the_grave_it_stands_on(server) -> None:
+    async with opened(server.url) as store:
+        await store.create(ME, NewSession("mine"))
+        await store.end(ME, "mine")
+        await store.create(ME, NewSession("mine"))
+        (key,) = ask(server, "KEYS", "*:s:mine:*")
+        assert ask(server, "PTTL", key) == -1
+        assert ask(server, "HEXISTS", key, "_x") == 0
+
+
+async def test_s5_a_write_without_a_request_id_is_not_sent_twice(server) -> None:
+    """Nobody can know whether it had its effect: that is what its caller is told."""
+    async with opened(server.url, timeout=5) as store:
+        state = await store.create(ME, NewSession())
+        server.pause()
+        update = asyncio.create_task(store.update(ME, state.session_id, INCREMENT))
+        await asyncio.sleep(0.1)
+        (node,) = store.store._topology.nodes
+        node.reconnect()
+        with pytest.raises(StoreUnavailable):
+            await update
+        server.resume()
+        assert (await store.get(ME, state.session_id)).values in ({}, {"n": "1"})
+
+
 @pytest.mark.parametrize("cancel_after", range(6))
 async def test_s1_a_cancelled_call_has_its_effect_whole_or_not_at_all(tmp_path: Path, cancel_after: int) -> None:
     async with redis(tmp_path) as tested:
