@@ -1,42 +1,56 @@
-"""Several processes that serve one address together."""
+"""Several processes that serve one address, and the one that looks after them."""
 
-import asyncio
-import contextlib
 import logging
 import os
-import sys
-from collections.abc import Mapping
+import signal
+import time
+from collections.abc import Callable
 
-_RESTART_SECONDS = 1.0
+from virtlease_chassis.process import EXIT_SETTINGS
+
+_QUICK_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
 
-async def run_workers(module: str, environments: list[Mapping[str, str]], stop: asyncio.Event, grace: float) -> None:
-    """Runs `python -m module` once for each environment, and again when one ends unasked, until `stop` is set.
+def run_workers(count: int, work: Callable[[int], int]) -> int:
+    """Forks `count` workers, which run `work` with their number, and replaces those that die, until SIGTERM or SIGINT.
 
-    Then each is asked to stop, and killed when it takes longer than `grace` seconds.
+    Returns the exit status. A worker that ends within seconds of its start would do so again: all end then. Must be
+    called before anything has started a thread.
     """
-    workers = [asyncio.create_task(_keep_running(module, environment, stop, grace)) for environment in environments]
-    await stop.wait()
-    await asyncio.gather(*workers)
+    stopping = False
+    children: dict[int, tuple[int, float]] = {}
 
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+        for child in children:
+            os.kill(child, signal.SIGTERM)
 
-async def _keep_running(module: str, environment: Mapping[str, str], stop: asyncio.Event, grace: float) -> None:
-    stopping = asyncio.create_task(stop.wait())
-    while not stop.is_set():
-        worker = await asyncio.create_subprocess_exec(sys.executable, "-m", module, env={**os.environ, **environment})
-        ended = asyncio.create_task(worker.wait())
-        await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if not stop.is_set():
-            log.error("a worker ended with status %d and is started again", ended.result())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(stopping), _RESTART_SECONDS)
-            continue
-        with contextlib.suppress(ProcessLookupError):
-            worker.terminate()
-        try:
-            await asyncio.wait_for(asyncio.shield(ended), grace)
-        except TimeoutError:
-            worker.kill()
-            await ended
+    def start(number: int) -> None:
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os._exit(work(number))
+        children[child] = (number, time.monotonic())
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    for number in range(count):
+        start(number)
+    worst = 0
+    while children:
+        child, status = os.wait()
+        number, started = children.pop(child)
+        code = os.waitstatus_to_exitcode(status)
+        if stopping:
+            worst = worst or abs(code)
+        elif code == EXIT_SETTINGS or time.monotonic() - started < _QUICK_SECONDS:
+            worst = abs(code) or 1
+            stop()
+        else:
+            log.error("worker %d ended with %d and is started anew", number, code)
+            start(number)
+    return worst

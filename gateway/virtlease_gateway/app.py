@@ -25,8 +25,8 @@ from virtlease_gateway.server import build_server
 from virtlease_gateway.services_file import own_services, read_services
 from virtlease_gateway.sessions import Sessions
 from virtlease_gateway.settings import GatewaySettings
+from virtlease_gateway.shared import Shared
 from virtlease_gateway.users import Introduction
-from virtlease_gateway.workers import Shared
 
 _KEY_BYTES = 32
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 
 from virtlease.session.v1 import session_service_pb2
 from virtlease.tool.v1 import tool_pb2
@@ -11,7 +11,6 @@ from virtlease_chassis.identity import Authenticator
 from virtlease_chassis.process import Process
 from virtlease_chassis.rpc import GrpcServer, Health, Listen, Service
 from virtlease_chassis.settings import SettingsError
-from virtlease_chassis.workers import run_workers
 from virtlease_session.convert import Requests
 from virtlease_session.observe import ObservedStore
 from virtlease_session.servicer import SessionServicer
@@ -19,7 +18,6 @@ from virtlease_session.settings import SessionSettings
 from virtlease_session.store.open import open_store
 
 SERVICE = session_service_pb2.DESCRIPTOR.services_by_name["SessionService"]
-_LAST_SECONDS = 10.0
 log = logging.getLogger(__name__)
 
 
@@ -63,12 +61,7 @@ async def session_service(
 
 
 async def serve(process: Process) -> None:
-    """Runs the session service alone until it is told to stop: in this process, or in as many as it is told."""
-    settings = process.settings[SessionSettings]
-    if settings.workers > 1:
-        grace = process.common.drain_timeout + _LAST_SECONDS
-        await run_workers("virtlease_session", _worker_environments(process), process.stop, grace)
-        return
+    """Runs the session service alone until it is told to stop."""
     async with session_service(process, Authenticator(process.common.identity_file)):
         await process.until_told_to_stop()
 
@@ -80,17 +73,3 @@ def scopes() -> dict[str, str]:
         method.name: method.GetOptions().Extensions[tool_pb2.tool].scope or others[method.name]
         for method in SERVICE.methods
     }
-
-
-def _worker_environments(process: Process) -> list[Mapping[str, str]]:
-    """What each worker is told beside what this process was: to share the address, and where its own metrics are."""
-    settings, common = process.settings[SessionSettings], process.common
-    metrics = common.metrics_address or common.DEFAULT_METRICS_ADDRESS
-    return [
-        {
-            settings.env_name("workers"): "1",
-            settings.env_name("share_port"): "true",
-            common.env_name("metrics_address"): f"{metrics.host}:{metrics.port and metrics.port + number}",
-        }
-        for number in range(1, settings.workers + 1)
-    ]

@@ -35,8 +35,8 @@ class SessionSettings(Settings):
     """How long Redis has to answer before it counts as away."""
 
     workers: int = Field(1, ge=1, le=256)
-    """How many processes serve the address together. More than one needs Redis. Each has its metrics on a port
-    of its own: those that follow the port of VIRTLEASE_METRICS_ADDRESS."""
+    """How many processes serve the address together. More than one needs Redis. One of them serves metrics for
+    Prometheus; all export them by OTLP."""
 
     share_port: bool = False
     """Let other processes listen on the same address (SO_REUSEPORT). Needs Redis."""
