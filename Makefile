@@ -3,7 +3,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 SYNCED := .venv/.synced
 
-.PHONY: help setup run test lint fmt docs protos protos-check promises up down clients-go test-clients test-compose test-packages test-faults test-kill9 conformance bench
+.PHONY: help setup run test lint fmt docs protos protos-check promises up down clients-go test-clients test-compose test-packages test-faults test-kill9 conformance evals bench
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -83,3 +83,6 @@ test-compose: setup ## Run the main job through Compose, with images made on thi
 conformance: setup ## Run MCP's official suite, inspector and clients against the gateway
 	@scripts/node_modules.sh tests/conformance
 	$(BIN)/pytest -s tests/conformance
+
+evals: setup test-packages ## Have an agent without a model do tasks by the tools' texts alone
+	$(BIN)/pytest -s tests/evals

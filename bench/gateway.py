@@ -70,7 +70,7 @@ async def run(report: Report) -> None:
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(scratch())
         received = await stack.enter_async_context(otlp_receiver())
-        settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.endpoint, "VIRTLEASE_GATEWAY_RATE_LIMIT": "0"}
+        settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.endpoint}
         addresses, _ = stack.enter_context(virtlease_apart(folder, **settings))
         plain = stack.enter_context(module("fastmcp_plain"))
         redis = stack.enter_context(redis_server())

@@ -16,7 +16,7 @@ import virtlease_session.errors
 from virtlease_chassis.errors import DomainError
 from virtlease_chassis.settings import ProcessSettings, Settings
 from virtlease_chassis.status import code_of
-from virtlease_gateway.failures import HINTS
+from virtlease_gateway.failures import HINTS, OWN_REASONS
 from virtlease_gateway.settings import GatewaySettings
 from virtlease_pool.settings import PoolSettings
 from virtlease_session.settings import SessionSettings
@@ -82,6 +82,9 @@ def errors_page() -> str:
     for title, modules in ERRORS.items():
         lines += ["", f"## {title}", "", "| reason | status | when | advice to tool callers |", "|---|---|---|---|"]
         lines += sorted({line for module in modules for line in _errors(module)})
+    lines += ["", "## Gateway", "", "| reason | status | when | advice to tool callers |", "|---|---|---|---|"]
+    for reason, (code, when) in sorted(OWN_REASONS.items()):
+        lines.append(f"| `{reason}` | {code} | {when} | {HINTS.get(reason, ('', ()))[0]} |")
     return "\n".join(lines) + "\n"
 
 

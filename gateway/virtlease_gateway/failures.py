@@ -46,6 +46,23 @@ HINTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "UNSUPPORTED_BY_HYPERVISOR": ("This hypervisor cannot do it; do not try again.", ()),
 }
 
+OWN_REASONS: dict[str, tuple[str, str]] = {
+    "INVALID_ARGUMENTS": ("INVALID_ARGUMENT", "arguments do not fit the tool; names them all"),
+    "HYPERVISOR_NOT_OFFERED": ("PERMISSION_DENIED", "this deployment does not reach that hypervisor"),
+    "NO_RESULT": ("INTERNAL", "a service ended a call without a result"),
+    "CONFIRMATION_REQUIRED": (
+        "FAILED_PRECONDITION",
+        "a call can lose data, and was not made; has the plan and a token",
+    ),
+    "CONFIRMATION_DECLINED": ("FAILED_PRECONDITION", "the client's user said no"),
+    "CONFIRMATION_UNSUPPORTED": ("FAILED_PRECONDITION", "the client can ask nobody, and there are no tokens"),
+    "CONFIRMATION_EXPIRED": ("FAILED_PRECONDITION", "nobody answered in time, or a token is too old"),
+    "CONFIRMATION_INVALID": ("FAILED_PRECONDITION", "a token is forged, or for another call or user"),
+    "CONFIRMATION_USED": ("FAILED_PRECONDITION", "a confirmation came a second time"),
+    "STATE_CHANGED": ("FAILED_PRECONDITION", "what was confirmed changed before the call"),
+}
+"""The gateway's own reasons, with their codes and when they are told: for docs/errors.md."""
+
 
 @dataclass(eq=False)
 class ToolFailure(Exception):

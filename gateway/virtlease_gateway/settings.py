@@ -108,7 +108,7 @@ class GatewaySettings(Settings):
     max_request_bytes: int = Field(4 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     """The largest MCP request."""
 
-    rate_limit: float = Field(1000, ge=0)
+    rate_limit: float = Field(2000, ge=0)
     """Requests a second that one caller may make, and twice as many at once after a pause. No limit when 0."""
 
     access_log: bool = True
