@@ -47,7 +47,7 @@ class GatewaySettings(Settings):
     tls_key: FilePath | None = None
     """The key of that certificate."""
 
-    toolsets: Words = ("sessions", "vms", "hypervisors", "leases")
+    toolsets: Words = ("sessions", "vms", "snapshots", "hypervisors", "leases")
     """The toolsets that are offered. Tools of services from a file belong to the toolset they name."""
 
     allow_tools: Words = ()

@@ -35,7 +35,7 @@ async def test_a_cancelled_call_keeps_the_connection_busy_until_it_comes_back() 
     await asyncio.sleep(0.05)
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
-    assert not connection.usable
+    assert connection.fault
     closing = asyncio.create_task(connection.close())
     await asyncio.sleep(0.05)
     assert not closing.done()
@@ -94,7 +94,7 @@ async def test_errors_are_told_in_the_words_of_the_domain(
             assert any("in ours" in note for note in caught.value.__notes__)
         else:
             assert isinstance(caught.value, DomainError)
-    assert connection.usable
+    assert not connection.fault
     await connection.close()
     assert "leaked" not in caplog.text
 
@@ -110,7 +110,7 @@ async def test_a_leaked_reference_is_counted(caplog: pytest.LogCaptureFixture) -
 async def test_a_closed_connection_refuses() -> None:
     connection = await LibvirtDriver().open(CONFIG)
     await connection.close()
-    assert not connection.usable
+    assert connection.fault
     assert not await connection.alive()
     with pytest.raises(HypervisorUnavailable) as caught:
         await connection.run(lambda handle: handle.getHostname())

@@ -62,5 +62,5 @@ def _value(field: FieldDescriptor, optioned: FieldDescriptor) -> st.SearchStrate
         case FieldDescriptor.TYPE_STRING:
             return st.text(max_size=5)
         case FieldDescriptor.TYPE_DOUBLE | FieldDescriptor.TYPE_FLOAT:
-            return st.floats(-1e30, 1e30, width=32)
+            return st.floats(-(2.0**100), 2.0**100, width=32)
     return st.integers(*_RANGES[field.type])

@@ -51,8 +51,8 @@ class Maker:
         self.things.append(Thing(len(self.things)))
         return self.things[-1]
 
-    def usable(self, thing: Thing) -> bool:
-        return thing.works
+    def fault(self, thing: Thing) -> str:
+        return "" if thing.works else "broken"
 
     async def check(self, thing: Thing) -> bool:
         self.checks += 1

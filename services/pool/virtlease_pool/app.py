@@ -36,16 +36,9 @@ _SCOPES = {
     "Resume": "pool:operate",
     "Drain": "pool:operate",
     "Recycle": "pool:operate",
-    "GetVmXml": "vm:read",
-    "GetVmStats": "vm:read",
-    "GetVmScreenshot": "vm:read",
     "WatchVms": "vm:read",
     "PlanVmChange": "vm:read",
-    "ListSnapshots": "vm:read",
-    "CreateSnapshot": "vm:write",
     "ResetVm": "vm:destroy",
-    "RevertSnapshot": "vm:destroy",
-    "DeleteSnapshot": "vm:destroy",
 }
 log = logging.getLogger(__name__)
 

@@ -1,20 +1,24 @@
 """The control connection: one to each hypervisor, beside the pool, open for as long as the service runs.
 
-It tells whether the hypervisor is there, and it keeps the state of libvirt's test driver, which is thrown away when
-the last connection to it closes. Callers never get it.
+It tells whether the hypervisor is there and can work, follows and aborts long operations of other connections, and
+keeps the state of libvirt's test driver, which is thrown away when the last connection to it closes. Callers never
+get it.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from virtlease_chassis.clock import Clock
 from virtlease_chassis.errors import DomainError
-from virtlease_pool.errors import HypervisorUnavailable
+from virtlease_pool.errors import HypervisorDegraded, HypervisorUnavailable, UnsupportedByHypervisor
 from virtlease_pool.model import Health, HostFacts, HypervisorConfig
 from virtlease_pool.ports import Connection, Driver
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _CHECK_SECONDS = 5.0
@@ -35,6 +39,7 @@ class Control:
         self._driver = driver
         self._clock = clock
         self._connection: Connection | None = None
+        self._turn = asyncio.Lock()
         self.health = Health.UNKNOWN
         self.reason = ""
         self.checked_at = 0
@@ -43,7 +48,7 @@ class Control:
         self.tried = asyncio.Event()
         """Set once the first attempt to connect has succeeded or failed."""
 
-    async def run(self) -> None:
+    async def keep(self) -> None:
         """Connects, checks, and connects anew when that fails. Runs until it is cancelled."""
         retry = _FIRST_RETRY_SECONDS
         while True:
@@ -56,6 +61,13 @@ class Control:
             await asyncio.sleep(retry * random.uniform(0.5, 1.0))
             retry = _FIRST_RETRY_SECONDS if self.health is Health.UP else min(retry * 2, _LAST_RETRY_SECONDS)
 
+    async def run(self, call: Callable[[Any], T]) -> T:
+        """Runs a short call beside the pool, one after the other. Raises HypervisorUnavailable without a connection."""
+        async with self._turn:
+            if self._connection is None:
+                raise HypervisorUnavailable(self._config.name, "it is not connected")
+            return await self._connection.run(call)
+
     async def close(self) -> None:
         """Closes the connection."""
         if self._connection is not None:
@@ -63,21 +75,44 @@ class Control:
 
     async def _watch(self) -> None:
         """Connects, and returns when the connection no longer answers. Raises DomainError when it cannot connect."""
+        self._connection = None
         connection = self._connection = await self._driver.open(self._config)
-        self.facts = await connection.run(self._driver.facts)
+        self.facts = await self.run(self._driver.facts)
+        await self._work()  # the first time it takes long
         self._found(Health.UP)
         self.tried.set()
-        while True:
+        while await self._answers(connection):
             await asyncio.sleep(_CHECK_SECONDS)
-            try:
-                answered = await asyncio.wait_for(connection.alive(), _ANSWER_SECONDS)
-            except TimeoutError:
-                answered = False
-            if not answered:
-                break
-            self._found(Health.UP)
         self._found(Health.DOWN, HypervisorUnavailable(self._config.name, "the connection was lost"))
         await connection.close()
+
+    async def _answers(self, connection: Connection) -> bool:
+        """Whether the daemon answers; and whether its workers do, which is another question.
+
+        Twenty calls stuck on one VM keep every worker of libvirtd busy, and then no VM of the hypervisor can be worked
+        with, while a call that needs no worker is answered as ever.
+        """
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                async with self._turn:
+                    if not await connection.alive():
+                        return False
+        except TimeoutError:
+            return False
+        work = asyncio.create_task(self._work())
+        await asyncio.wait((work,), timeout=_ANSWER_SECONDS)
+        if not work.done():
+            self._found(Health.DEGRADED, HypervisorDegraded(self._config.name))
+        try:
+            await work  # however long it takes: there is one call on a connection at a time
+        except HypervisorUnavailable:
+            return False
+        self._found(Health.UP)
+        return True
+
+    async def _work(self) -> None:
+        with contextlib.suppress(UnsupportedByHypervisor):
+            await self.run(self._driver.work)
 
     def _found(self, health: Health, error: DomainError | None = None) -> None:
         self.checked_at = self._clock.wall()

@@ -12,6 +12,7 @@ from virtlease_pool.model import Health
 _HEALTH = {
     Health.UNKNOWN: hypervisor_pb2.HYPERVISOR_HEALTH_UNSPECIFIED,
     Health.UP: hypervisor_pb2.HYPERVISOR_HEALTH_UP,
+    Health.DEGRADED: hypervisor_pb2.HYPERVISOR_HEALTH_DEGRADED,
     Health.DOWN: hypervisor_pb2.HYPERVISOR_HEALTH_DOWN,
 }
 
@@ -86,4 +87,5 @@ def to_pool_stats(hypervisor: Hypervisor, stats: Stats) -> hypervisor_pb2.PoolSt
         closed=stats.closed,
         connect_failures=stats.connect_failures,
         generation=stats.generation,
+        in_flight=hypervisor.in_flight.running,
     )

@@ -2,6 +2,8 @@
 
 from virtlease_chassis.errors import (
     Aborted,
+    AlreadyExists,
+    DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
@@ -36,6 +38,19 @@ class ConnectionBroke(HypervisorUnavailable):
     """Raised when the connection to a hypervisor broke under a call."""
 
 
+class HypervisorDegraded(Unavailable):
+    """Raised when a hypervisor answers, but does no work: all its workers are stuck."""
+
+    reason = "HYPERVISOR_DEGRADED"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the hypervisor {name!r} answers, but all its workers are stuck",
+            metadata={"hypervisor": name},
+            retry_after=5,
+        )
+
+
 class VmNotFound(NotFound):
     """Raised for a VM that is not there."""
 
@@ -59,8 +74,30 @@ class SnapshotNotFound(NotFound):
 
     reason = "SNAPSHOT_NOT_FOUND"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, resource_type="snapshot", resource_name="")
+    def __init__(self, vm_id: str, name: str) -> None:
+        super().__init__(
+            f"the VM {vm_id!r} has no snapshot {name!r}", resource_type="snapshot", resource_name=f"{vm_id}/{name}"
+        )
+
+
+class SnapshotExists(AlreadyExists):
+    """Raised for the name of a snapshot that the VM has already."""
+
+    reason = "SNAPSHOT_EXISTS"
+
+    def __init__(self, vm_id: str, name: str) -> None:
+        super().__init__(
+            f"the VM {vm_id!r} has a snapshot {name!r} already", metadata={"vm_id": vm_id, "snapshot": name}
+        )
+
+
+class PictureTooLarge(ResourceExhausted):
+    """Raised for a screen whose picture does not fit an answer."""
+
+    reason = "PICTURE_TOO_LARGE"
+
+    def __init__(self, vm_id: str, size: int, most: int) -> None:
+        super().__init__(f"the picture has {size} bytes, and {most} can be returned", subject=vm_id)
 
 
 class VmAmbiguous(FailedPrecondition):
@@ -117,6 +154,12 @@ class OperationRefused(FailedPrecondition):
     reason = "OPERATION_REFUSED"
 
 
+class OperationAborted(Aborted):
+    """Raised when somebody cancelled a long operation on the hypervisor."""
+
+    reason = "OPERATION_ABORTED"
+
+
 class AccessDenied(PermissionDenied):
     """Raised when the hypervisor does not let this service do what was asked."""
 
@@ -129,10 +172,35 @@ class HypervisorBusy(Unavailable):
     reason = "VM_BUSY"
 
 
+class HypervisorExhausted(ResourceExhausted):
+    """Raised when the host lacks what an operation needs."""
+
+    reason = "HYPERVISOR_EXHAUSTED"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, subject="hypervisor", retry_after=30)
+
+
 class HypervisorError(FailedPrecondition):
     """Raised for what a hypervisor reports that has no better name; its own words are in the message."""
 
     reason = "HYPERVISOR_ERROR"
+
+
+class CallsInFlight(DeadlineExceeded):
+    """Raised when as many calls as may run on a VM or a hypervisor do not come back before the time is up."""
+
+    reason = "CALLS_IN_FLIGHT"
+
+    def __init__(self, hypervisor: str, vm: str, most: int) -> None:
+        where = f"the VM {vm} of {hypervisor!r}" if vm else f"the hypervisor {hypervisor!r}"
+        super().__init__(
+            f"{most} calls on {where} are under way and do not come back",
+            metadata={"hypervisor": hypervisor, **({"vm": vm} if vm else {})},
+            retry_after=5,
+        )
+        self.vm = vm
+        self.most = most
 
 
 class LeaseNotFound(NotFound):

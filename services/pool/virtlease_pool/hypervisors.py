@@ -11,6 +11,7 @@ from virtlease_chassis.errors import DomainError
 from virtlease_pool.control import Control
 from virtlease_pool.core import Policy, Pool, maintain
 from virtlease_pool.errors import HypervisorNotFound
+from virtlease_pool.in_flight import InFlight
 from virtlease_pool.model import HypervisorConfig
 from virtlease_pool.ports import Connection, Driver
 
@@ -29,8 +30,8 @@ class DriverConnector:
     async def open(self) -> Connection:
         return await self._driver.open(self._config)
 
-    def usable(self, connection: Connection) -> bool:
-        return connection.usable
+    def fault(self, connection: Connection) -> str:
+        return connection.fault
 
     async def check(self, connection: Connection) -> bool:
         return await connection.alive()
@@ -46,6 +47,8 @@ class Hypervisor:
     config: HypervisorConfig
     pool: Pool[Connection]
     control: Control
+    in_flight: InFlight
+    driver: Driver
 
     @property
     def name(self) -> str:
@@ -85,7 +88,7 @@ async def open_hypervisors(
         config.name: _hypervisor(config, driver, policy, clock)
         for config in sorted(configs, key=lambda config: config.name)
     }
-    tasks = [asyncio.create_task(hypervisor.control.run()) for hypervisor in hypervisors.values()]
+    tasks = [asyncio.create_task(hypervisor.control.keep()) for hypervisor in hypervisors.values()]
     tasks.append(asyncio.create_task(maintain(lambda: (hypervisor.pool for hypervisor in hypervisors.values()))))
     waiting = [asyncio.create_task(hypervisor.control.tried.wait()) for hypervisor in hypervisors.values()]
     try:
@@ -109,7 +112,8 @@ def _hypervisor(config: HypervisorConfig, driver: Driver, policy: Policy, clock:
         else:
             pool.trip(error)
 
-    return Hypervisor(config, pool, Control(config, driver, clock, follow))
+    in_flight = InFlight(config.name, config.max_in_flight)
+    return Hypervisor(config, pool, Control(config, driver, clock, follow), in_flight, driver)
 
 
 async def _within(seconds: float, *work: Coroutine[Any, Any, None]) -> None:

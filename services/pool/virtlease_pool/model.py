@@ -27,6 +27,8 @@ class Health(Enum):
 
     UNKNOWN = "unknown"
     UP = "up"
+    DEGRADED = "degraded"
+    """It answers, but its workers are stuck."""
     DOWN = "down"
 
 
@@ -38,6 +40,14 @@ class HostFacts:
     hostname: str
     libvirt_version: str
     hypervisor_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """How far a long operation has come: the share that is done, if it can be known, and in words."""
+
+    fraction: float | None
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from virtlease_pool.model import HostFacts, HypervisorConfig
+from virtlease_pool.model import HostFacts, HypervisorConfig, JobProgress, VmRef
 
 T = TypeVar("T")
 
@@ -16,13 +16,21 @@ class Connection(Protocol):
 
         The call is given the driver's own connection. Its errors are raised as domain errors; ConnectionBroke when
         the connection did not survive it. When the caller is cancelled the call runs on, and the connection stays
-        busy until it has come back. One caller at a time.
+        busy until it has come back. One caller at a time; a connection that is not quiet makes it wait.
         """
         ...
 
     @property
-    def usable(self) -> bool:
-        """Whether another call can be run: it is open, nothing runs on it, and no call has shown it to be broken."""
+    def fault(self) -> str:
+        """Why it must not be given to anybody else, empty if it may: "broken", "busy" or "tainted"."""
+        ...
+
+    def taint(self) -> None:
+        """It carries something of its user's that cannot be taken off, so that it is closed instead of reused."""
+        ...
+
+    async def quiet(self) -> None:
+        """Returns when nothing runs on it, not even for a caller who has gone."""
         ...
 
     async def alive(self) -> bool:
@@ -43,4 +51,16 @@ class Driver(Protocol):
 
     def facts(self, handle: Any) -> HostFacts:
         """A call for `Connection.run`: what the hypervisor says of itself."""
+        ...
+
+    def work(self, handle: Any) -> None:
+        """A call for `Connection.run`: something small that needs one of the hypervisor's workers."""
+        ...
+
+    def progress(self, handle: Any, ref: VmRef) -> JobProgress | None:
+        """A call for `Connection.run`: how far the long operation on a VM has come; None when that cannot be known."""
+        ...
+
+    def abort(self, handle: Any, ref: VmRef) -> None:
+        """A call for `Connection.run`: asks for the end of the long operation on a VM."""
         ...

@@ -1,7 +1,8 @@
 """The RPCs of VmService: each is a command of its name, and a list goes to all hypervisors."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeAlias
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
@@ -15,12 +16,15 @@ from virtlease_chassis.rpc.deadline import time_left
 from virtlease_pool.driver.commands import COMMANDS, Command
 from virtlease_pool.hypervisors import Hypervisor, Hypervisors
 from virtlease_pool.leases import Lease
+from virtlease_pool.long_calls import LongAnswer, follow
 from virtlease_pool.model import Health
 from virtlease_pool.request_fields import RequestFields, RequestReader
-from virtlease_pool.vm_calls import VmCalls
+from virtlease_pool.vm_calls import Place, VmCalls
 
 _DEFAULT_PAGE = 100
 _LARGEST_PAGE = 1000
+
+Serve: TypeAlias = Callable[[Message], Awaitable[Message] | AsyncIterator[Message]]
 
 # What one hypervisor is given to list its VMs: one that hangs must not hide the others.
 _LIST_SECONDS = 10.0
@@ -75,11 +79,29 @@ class VmServicer:
         assert isinstance(answer, calls.ListVmsResponse)
         return answer
 
-    def _serve(self, command: Command, method: MethodDescriptor) -> Callable[[Message], Awaitable[Message]]:
+    def _serve(self, command: Command, method: MethodDescriptor) -> Serve:
         reader = RequestReader(method)
+        if method.server_streaming:
+            return self._serve_long(command, method, reader)
 
         def serve(request: Message) -> Awaitable[Message]:
             return self._vm_calls.call(command, request, reader.read(request), current_caller.get().principal.name)
+
+        return serve
+
+    def _serve_long(
+        self, command: Command, method: MethodDescriptor, reader: RequestReader
+    ) -> Callable[[Message], AsyncIterator[Message]]:
+        """A command whose progress is told while it runs."""
+        shape = LongAnswer(method)
+
+        async def serve(request: Message) -> AsyncIterator[Message]:
+            place = Place()
+            owner = current_caller.get().principal.name
+            work = asyncio.create_task(self._vm_calls.call(command, request, reader.read(request), owner, place))
+            async for progress in follow(work, place):
+                yield shape.progress(progress)
+            yield shape.result(await work)
 
         return serve
 

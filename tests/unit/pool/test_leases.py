@@ -21,22 +21,38 @@ class Wire:
     def __init__(self) -> None:
         self.closed = False
         self.busy = asyncio.Event()
+        """Calls return while it is set."""
         self.busy.set()
+        self._running: list[asyncio.Task[Any]] = []
         self.calls: list[Any] = []
 
-    usable = True
+    fault = ""
 
     async def run(self, call: Any) -> Any:
-        await self.busy.wait()
         self.calls.append(call)
+        self._running.append(asyncio.create_task(self.busy.wait()))
+        await asyncio.shield(self._running[-1])
         return call
+
+    async def quiet(self) -> None:
+        """Waits for calls whose callers are gone, too."""
+        await asyncio.gather(*self._running)
+
+    def taint(self) -> None:
+        self.fault = "tainted"
 
     async def alive(self) -> bool:
         return True
 
     async def close(self) -> None:
-        await self.busy.wait()
+        await self.quiet()
         self.closed = True
+
+
+async def use(lease: Lease, call: Any) -> Any:
+    """A call on a lease, when its turn has come."""
+    async with lease.turn(str(call)):
+        return await lease.run(call)
 
 
 class Wires:
@@ -47,8 +63,8 @@ class Wires:
         self.all.append(Wire())
         return self.all[-1]
 
-    def usable(self, wire: Wire) -> bool:
-        return True
+    def fault(self, wire: Wire) -> str:
+        return wire.fault
 
     async def check(self, wire: Wire) -> bool:
         return True
@@ -78,7 +94,7 @@ def test_p3_a_lease_that_nobody_renews_ends_and_its_connection_is_closed() -> No
         with pytest.raises(LeaseExpired):
             fixture.table.find(ME, lease.lease_id)
         with pytest.raises(LeaseExpired):  # a call that had found the lease before
-            await lease.run("late")
+            await use(lease, "late")
         await asyncio.sleep(0)
         assert fixture.wires.all[0].closed
         assert fixture.wires.all[0].calls == []
@@ -94,7 +110,7 @@ def test_renewing_and_use_keep_a_lease() -> None:
         await asyncio.sleep(10)
         lease.renew(None)
         await asyncio.sleep(10)
-        await lease.run("use")
+        await use(lease, "use")
         await asyncio.sleep(10)
         assert fixture.table.find(ME, lease.lease_id)
         lease.renew(100)
@@ -112,7 +128,7 @@ def test_a_call_that_somebody_waits_for_keeps_a_lease() -> None:
         lease = await fixture.lease()
         wire = fixture.wires.all[0]
         wire.busy.clear()
-        call = asyncio.create_task(lease.run("long"))
+        call = asyncio.create_task(use(lease, "long"))
         await asyncio.sleep(60)
         assert fixture.table.find(ME, lease.lease_id) is lease
         wire.busy.set()
@@ -129,7 +145,7 @@ def test_p3_a_call_whose_caller_is_gone_does_not_keep_a_lease() -> None:
         lease = await fixture.lease()
         wire = fixture.wires.all[0]
         wire.busy.clear()
-        call = asyncio.create_task(lease.run("long"))
+        call = asyncio.create_task(use(lease, "long"))
         await asyncio.sleep(1)
         call.cancel()
         await asyncio.sleep(30)
@@ -156,8 +172,8 @@ def test_release_gives_the_connection_to_the_next() -> None:
             with pytest.raises(LeaseReleased):
                 late()
         with pytest.raises(LeaseReleased):
-            await lease.run("late")
-        assert await other.run("mine") == "mine"
+            await use(lease, "late")
+        assert await use(other, "mine") == "mine"
         assert fixture.wires.all[0].calls == ["mine"]
 
     run(scenario())
@@ -180,7 +196,7 @@ def test_a_release_under_a_call_lets_it_finish_and_closes_the_connection() -> No
         lease = await fixture.lease()
         wire = fixture.wires.all[0]
         wire.busy.clear()
-        call = asyncio.create_task(lease.run("running"))
+        call = asyncio.create_task(use(lease, "running"))
         await asyncio.sleep(0)
         fixture.table.release(ME, lease.lease_id, discard=False)
         wire.busy.set()
@@ -197,10 +213,10 @@ def test_calls_on_a_lease_queue_in_order_and_are_bounded() -> None:
         lease = await fixture.lease()
         wire = fixture.wires.all[0]
         wire.busy.clear()
-        calls = [asyncio.create_task(lease.run(number)) for number in range(1 + MOST_WAITING)]
+        calls = [asyncio.create_task(use(lease, number)) for number in range(1 + MOST_WAITING)]
         await asyncio.sleep(0)
         with pytest.raises(LeaseBusy):
-            await lease.run("one too many")
+            await use(lease, "one too many")
         wire.busy.set()
         assert await asyncio.gather(*calls) == list(range(1 + MOST_WAITING))
         assert wire.calls == list(range(1 + MOST_WAITING))

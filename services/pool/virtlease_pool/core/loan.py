@@ -15,8 +15,8 @@ class Connector(Protocol[C]):
         """Opens a connection. Raises what the waiting callers are to be told, or NoRoom."""
         ...
 
-    def usable(self, connection: C) -> bool:
-        """Whether an idle connection is not known to be broken: a look at what is known, without any delay."""
+    def fault(self, connection: C) -> str:
+        """Why a connection must not be lent any more, empty if it may: a look at what is known, without any delay."""
         ...
 
     async def check(self, connection: C) -> bool:

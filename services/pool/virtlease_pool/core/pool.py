@@ -105,7 +105,7 @@ class Pool(Generic[C]):
         now = self._time()
         if self._idle and self._ready and not self._line.waiting:
             slot = self._idle[-1]
-            if now - slot.good_at <= self._policy.check_after and self._connector.usable(slot.connection):
+            if now - slot.good_at <= self._policy.check_after and not self._connector.fault(slot.connection):
                 self._stats.at_once += 1
                 return self._lend(self._idle.pop(), now, borrower)
         if (refusal := self._refusal()) is not None:
@@ -228,7 +228,7 @@ class Pool(Generic[C]):
         if self._reported and loan in self._reported:
             self._reported.remove(loan)
             log.info("the connection to %s that %s had for long was given back", self.name, loan.borrower or "somebody")
-        if discard:
+        if discard or (discard := self._connector.fault(slot.connection)):
             self._close(slot, discard)
             return
         slot.good_at = slot.idle_since = now = self._time()
@@ -271,8 +271,8 @@ class Pool(Generic[C]):
             if self._idle:
                 slot = self._idle.pop()
                 now = self._time()
-                if not self._connector.usable(slot.connection):
-                    self._close(slot, "broken")
+                if fault := self._connector.fault(slot.connection):
+                    self._close(slot, fault)
                 elif now - slot.good_at > self._policy.check_after:
                     self._start(self._check(slot, _Reservation(self._reserved, "validate")))
                 else:
@@ -414,8 +414,8 @@ class Pool(Generic[C]):
         return closed
 
     def _too_old(self, slot: Slot[C], now: float, *, surplus: bool) -> str:
-        if not self._connector.usable(slot.connection):
-            return "broken"
+        if fault := self._connector.fault(slot.connection):
+            return fault
         if now >= slot.expires_at:
             return "lifetime"
         if surplus and now - slot.idle_since >= self._policy.idle_ttl:

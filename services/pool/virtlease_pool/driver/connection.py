@@ -40,6 +40,7 @@ class LibvirtConnection:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._handle: libvirt.virConnect | None = None
         self._broken = False
+        self._tainted = False
         self._quiet = asyncio.Event()
         self._quiet.set()
         threading.Thread(target=self._work, name=f"libvirt-{hypervisor}", daemon=True).start()
@@ -66,8 +67,18 @@ class LibvirtConnection:
             raise ConnectionBroke(self._hypervisor, error.message) from error
 
     @property
-    def usable(self) -> bool:
-        return self._handle is not None and not self._broken and self._quiet.is_set()
+    def fault(self) -> str:
+        if self._handle is None or self._broken:
+            return "broken"
+        if self._tainted:
+            return "tainted"
+        return "" if self._quiet.is_set() else "busy"
+
+    def taint(self) -> None:
+        self._tainted = True
+
+    async def quiet(self) -> None:
+        await self._quiet.wait()
 
     async def alive(self) -> bool:
         # isAlive() alone is a local flag that stays true when the daemon has died.

@@ -2,10 +2,10 @@
 
 import libvirt
 
-from virtlease_pool.driver import events
+from virtlease_pool.driver import events, jobs
 from virtlease_pool.driver.connection import LibvirtConnection
 from virtlease_pool.driver.version import version
-from virtlease_pool.model import HostFacts, HypervisorConfig
+from virtlease_pool.model import HostFacts, HypervisorConfig, JobProgress, VmRef
 
 
 class LibvirtDriver:
@@ -24,3 +24,12 @@ class LibvirtDriver:
             libvirt_version=version(handle.getLibVersion()),
             hypervisor_version=version(handle.getVersion()),
         )
+
+    def work(self, handle: libvirt.virConnect) -> None:
+        handle.getCapabilities()
+
+    def progress(self, handle: libvirt.virConnect, ref: VmRef) -> JobProgress | None:
+        return jobs.progress(handle, ref)
+
+    def abort(self, handle: libvirt.virConnect, ref: VmRef) -> None:
+        jobs.abort(handle, ref)

@@ -10,9 +10,10 @@ from virtlease_pool.errors import (
     AccessDenied,
     HypervisorBusy,
     HypervisorError,
+    HypervisorExhausted,
     HypervisorUnavailable,
+    OperationAborted,
     OperationRefused,
-    SnapshotNotFound,
     UnsupportedByHypervisor,
     VmGone,
 )
@@ -32,7 +33,16 @@ _TRANSPORT = frozenset({libvirt.VIR_FROM_REMOTE, libvirt.VIR_FROM_RPC})
 
 _TABLE: dict[int, Callable[[str], DomainError]] = {
     libvirt.VIR_ERR_NO_DOMAIN: VmGone,
-    libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT: SnapshotNotFound,
+    libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT: lambda text: OperationRefused(f"the snapshot went away: {text}"),
+    libvirt.VIR_ERR_DOM_EXIST: lambda text: OperationRefused(f"there is one of this name already: {text}"),
+    libvirt.VIR_ERR_OPERATION_ABORTED: lambda text: OperationAborted(f"the operation was aborted: {text}"),
+    libvirt.VIR_ERR_AGENT_UNRESPONSIVE: lambda text: HypervisorBusy(
+        f"the guest agent does not answer; is it running in the guest? {text}", retry_after=5
+    ),
+    libvirt.VIR_ERR_NO_MEMORY: lambda text: HypervisorExhausted(f"the host is out of memory: {text}"),
+    libvirt.VIR_ERR_SNAPSHOT_REVERT_RISKY: lambda text: OperationRefused(
+        f"going back to this snapshot would cut the running VM off; shut it down first: {text}"
+    ),
     libvirt.VIR_ERR_NO_SUPPORT: lambda text: UnsupportedByHypervisor(f"the hypervisor cannot do this: {text}"),
     libvirt.VIR_ERR_OPERATION_UNSUPPORTED: lambda text: UnsupportedByHypervisor(
         f"the hypervisor cannot do this: {text}"
@@ -59,6 +69,8 @@ def translate(error: libvirt.libvirtError, hypervisor: str) -> DomainError:
     if is_broken(error):
         return HypervisorUnavailable(hypervisor, text)
     make = _TABLE.get(error.get_error_code())
+    if error.get_error_code() == libvirt.VIR_ERR_INVALID_ARG and text.startswith("unsupported flags"):
+        make = _TABLE[libvirt.VIR_ERR_NO_SUPPORT]  # how drivers refuse an option that they do not have
     return (
         make(text) if make else HypervisorError(f"the hypervisor reports: {text}", metadata={"hypervisor": hypervisor})
     )

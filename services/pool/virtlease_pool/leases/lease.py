@@ -1,7 +1,8 @@
 """One lease."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -44,6 +45,9 @@ class Lease:
         self._loan = loan
         self._turn = asyncio.Lock()
         self._calls = 0
+        self.calls_made = 0
+        self.running = ""
+        """The call that has its turn, by name."""
         self.over: Exception | None = None
         """What calls are told once the lease has ended."""
         self.touch()
@@ -67,23 +71,31 @@ class Lease:
             self.ttl = ttl
         self.touch()
 
-    async def run(self, call: Callable[[Any], T]) -> T:
-        """Runs a call on the connection when its turn has come.
-
-        Raises LeaseBusy, or what the lease ended with while the call waited.
-        """
+    @contextlib.asynccontextmanager
+    async def turn(self, what: str) -> AsyncIterator[None]:
+        """Waits for the caller's turn to use the connection. `what` is shown to operators. Raises LeaseBusy."""
         if self._calls > MOST_WAITING:
             raise LeaseBusy(self.ref, MOST_WAITING)
         self._calls += 1
         try:
             async with self._turn:
-                if self.over is not None:
-                    raise self.over.with_traceback(None)  # else it grows with every call that is told
-                return await self._loan.connection.run(call)
+                self.calls_made += 1
+                self.running = what
+                yield
         finally:
+            self.running = ""
             self._calls -= 1
             if self.over is None:
                 self.touch()
+
+    async def run(self, call: Callable[[Any], T]) -> T:
+        """Runs a call on the connection, in the caller's turn. Raises what the lease ended with, if it has."""
+        if self.over is None:
+            await self._loan.connection.quiet()  # a call whose caller has gone may still run
+        # Nothing is awaited between this look and the call: what has ended never reaches libvirt.
+        if self.over is not None:
+            raise self.over.with_traceback(None)  # else it grows with every call that is told
+        return await self._loan.connection.run(call)
 
     def end(self, error: Exception, discard: str) -> None:
         """Refuses all further calls with the error and gives the connection back, to be closed with a reason."""
