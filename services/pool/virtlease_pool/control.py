@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from virtlease_chassis.clock import Clock
 from virtlease_chassis.errors import DomainError
 from virtlease_pool.errors import HypervisorDegraded, HypervisorUnavailable, UnsupportedByHypervisor
-from virtlease_pool.model import Health, HostFacts, HypervisorConfig
+from virtlease_pool.model import Health, HostFacts, HypervisorConfig, VmEvent, VmEventType, VmSeen
 from virtlease_pool.ports import Connection, Driver
 
 T = TypeVar("T")
@@ -31,9 +31,23 @@ class Control:
     """Keeps one connection open, and knows what came of it."""
 
     def __init__(
-        self, config: HypervisorConfig, driver: Driver, clock: Clock, tell: Callable[[DomainError | None], None]
+        self,
+        config: HypervisorConfig,
+        driver: Driver,
+        clock: Clock,
+        tell: Callable[[DomainError | None], None],
+        report: Callable[[VmEvent], None] = lambda _event: None,
     ) -> None:
-        """`tell` is called when the health changes: with why the hypervisor cannot be worked with, or with None."""
+        """
+        Args:
+            config: the hypervisor.
+            driver: opens the connection.
+            clock: says when.
+            tell: called when the health changes: with why the hypervisor cannot be worked with, or with None.
+            report: called with what happens to the hypervisor and its VMs.
+        """
+        self._report = report
+        self._vms: dict[str, VmSeen] = {}
         self._config = config
         self._tell = tell
         self._driver = driver
@@ -80,11 +94,31 @@ class Control:
         self.facts = await self.run(self._driver.facts)
         await self._work()  # the first time it takes long
         self._found(Health.UP)
+        await connection.watch(self._happened)
+        await self._compare()
         self.tried.set()
         while await self._answers(connection):
             await asyncio.sleep(_CHECK_SECONDS)
         self._found(Health.DOWN, HypervisorUnavailable(self._config.name, "the connection was lost"))
         await connection.close()
+
+    def _happened(self, event: VmEvent) -> None:
+        if event.vm is not None:
+            if event.type is VmEventType.UNDEFINED:
+                self._vms.pop(event.vm.uuid, None)
+            else:
+                self._vms[event.vm.uuid] = event.vm
+        self._report(event)
+
+    async def _compare(self) -> None:
+        """Tells the state of every VM, and which have gone: what happened without a connection was not seen."""
+        vms = {vm.uuid: vm for vm in await self.run(self._driver.states)}
+        now = self._clock.wall()
+        for uuid in self._vms.keys() - vms.keys():
+            self._report(VmEvent(VmEventType.GONE, now, self._config.name, self._vms[uuid]))
+        for vm in vms.values():
+            self._report(VmEvent(VmEventType.STATE, now, self._config.name, vm))
+        self._vms = vms
 
     async def _answers(self, connection: Connection) -> bool:
         """Whether the daemon answers; and whether its workers do, which is another question.
@@ -123,3 +157,6 @@ class Control:
         level = logging.WARNING if error else logging.INFO
         log.log(level, "hypervisor %s is %s%s", self._config.name, health.value, f": {self.reason}" if error else "")
         self._tell(error)
+        self._report(
+            VmEvent(VmEventType.HYPERVISOR, self.checked_at, self._config.name, detail=self.reason, health=health)
+        )

@@ -2,12 +2,12 @@
 
 from google.protobuf.duration_pb2 import Duration
 
-from virtlease.pool.v1 import hypervisor_pb2, lease_pb2
+from virtlease.pool.v1 import hypervisor_pb2, lease_pb2, vm_pb2, vm_watch_pb2
 from virtlease_chassis.wire import duration, milliseconds, timestamp
 from virtlease_pool.core import Mode, Stats
 from virtlease_pool.hypervisors import Hypervisor
 from virtlease_pool.leases import Lease
-from virtlease_pool.model import Health
+from virtlease_pool.model import Health, VmEvent
 
 _HEALTH = {
     Health.UNKNOWN: hypervisor_pb2.HYPERVISOR_HEALTH_UNSPECIFIED,
@@ -66,6 +66,26 @@ def to_hypervisor(hypervisor: Hypervisor) -> hypervisor_pb2.Hypervisor:
         message.hostname = facts.hostname
         message.libvirt_version = facts.libvirt_version
         message.hypervisor_version = facts.hypervisor_version
+    return message
+
+
+def to_vm_event(event: VmEvent) -> vm_watch_pb2.VmEvent:
+    """An event as watchers see it."""
+    message = vm_watch_pb2.VmEvent(
+        type=vm_watch_pb2.VmEventType.Value(f"VM_EVENT_TYPE_{event.type.value}"),
+        time=timestamp(event.at),
+        hypervisor=event.hypervisor,
+        detail=event.detail,
+    )
+    if event.vm is not None:
+        message.vm.vm_id = f"{event.hypervisor}/{event.vm.name}"
+        message.vm.hypervisor = event.hypervisor
+        message.vm.name = event.vm.name
+        message.vm.uuid = event.vm.uuid
+        if event.vm.state:
+            message.vm.state = vm_pb2.VmState.Value(f"VM_STATE_{event.vm.state}")
+    if event.health is not None:
+        message.health = _HEALTH[event.health]
     return message
 
 

@@ -7,6 +7,7 @@ from virtlease_chassis.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    OutOfRange,
     PermissionDenied,
     ResourceExhausted,
     Unavailable,
@@ -185,6 +186,15 @@ class HypervisorError(FailedPrecondition):
     """Raised for what a hypervisor reports that has no better name; its own words are in the message."""
 
     reason = "HYPERVISOR_ERROR"
+
+
+class Compacted(OutOfRange):
+    """Raised for a resume token whose place in the history is no longer kept: list anew, and watch from now on."""
+
+    reason = "COMPACTED"
+
+    def __init__(self) -> None:
+        super().__init__("the events after this token are no longer kept; list anew, then watch without a token")
 
 
 class CallsInFlight(DeadlineExceeded):

@@ -11,8 +11,9 @@ from virtlease_chassis.errors import DomainError
 from virtlease_pool.control import Control
 from virtlease_pool.core import Policy, Pool, maintain
 from virtlease_pool.errors import HypervisorNotFound
+from virtlease_pool.event_log import EventLog
 from virtlease_pool.in_flight import InFlight
-from virtlease_pool.model import HypervisorConfig
+from virtlease_pool.model import HypervisorConfig, VmEvent
 from virtlease_pool.ports import Connection, Driver
 
 # How long the start waits for hypervisors to answer, so that the first calls find them. One that is down or slow is
@@ -58,8 +59,9 @@ class Hypervisor:
 class Hypervisors:
     """All hypervisors by name."""
 
-    def __init__(self, hypervisors: Mapping[str, Hypervisor]) -> None:
+    def __init__(self, hypervisors: Mapping[str, Hypervisor], vm_events: EventLog[VmEvent]) -> None:
         self._hypervisors = hypervisors
+        self.vm_events = vm_events
 
     def __getitem__(self, name: str) -> Hypervisor:
         """Raises HypervisorNotFound."""
@@ -84,8 +86,9 @@ async def open_hypervisors(
     configs: Sequence[HypervisorConfig], driver: Driver, policy: Policy, clock: Clock
 ) -> AsyncIterator[Hypervisors]:
     """Opens the control connections, and pools that open their own when they are first asked."""
+    vm_events: EventLog[VmEvent] = EventLog()
     hypervisors = {
-        config.name: _hypervisor(config, driver, policy, clock)
+        config.name: _hypervisor(config, driver, policy, clock, vm_events)
         for config in sorted(configs, key=lambda config: config.name)
     }
     tasks = [asyncio.create_task(hypervisor.control.keep()) for hypervisor in hypervisors.values()]
@@ -93,7 +96,7 @@ async def open_hypervisors(
     waiting = [asyncio.create_task(hypervisor.control.tried.wait()) for hypervisor in hypervisors.values()]
     try:
         await asyncio.wait(waiting, timeout=_START_SECONDS)
-        yield Hypervisors(hypervisors)
+        yield Hypervisors(hypervisors, vm_events)
     finally:
         for task in (*tasks, *waiting):
             task.cancel()
@@ -103,7 +106,9 @@ async def open_hypervisors(
         await _within(_START_SECONDS, *(hypervisor.control.close() for hypervisor in hypervisors.values()))
 
 
-def _hypervisor(config: HypervisorConfig, driver: Driver, policy: Policy, clock: Clock) -> Hypervisor:
+def _hypervisor(
+    config: HypervisorConfig, driver: Driver, policy: Policy, clock: Clock, vm_events: EventLog[VmEvent]
+) -> Hypervisor:
     pool = Pool(config.name, DriverConnector(config, driver), replace(policy, max_size=config.max_size))
 
     def follow(error: DomainError | None) -> None:
@@ -113,7 +118,8 @@ def _hypervisor(config: HypervisorConfig, driver: Driver, policy: Policy, clock:
             pool.trip(error)
 
     in_flight = InFlight(config.name, config.max_in_flight)
-    return Hypervisor(config, pool, Control(config, driver, clock, follow), in_flight, driver)
+    control = Control(config, driver, clock, follow, vm_events.append)
+    return Hypervisor(config, pool, control, in_flight, driver)
 
 
 async def _within(seconds: float, *work: Coroutine[Any, Any, None]) -> None:

@@ -42,6 +42,51 @@ class HostFacts:
     hypervisor_version: str
 
 
+class VmEventType(Enum):
+    """What happened to a VM or its hypervisor; the names are the contract's."""
+
+    DEFINED = "DEFINED"
+    UNDEFINED = "UNDEFINED"
+    STARTED = "STARTED"
+    SUSPENDED = "SUSPENDED"
+    RESUMED = "RESUMED"
+    STOPPED = "STOPPED"
+    SHUTDOWN = "SHUTDOWN"
+    PM_SUSPENDED = "PM_SUSPENDED"
+    CRASHED = "CRASHED"
+    REBOOTED = "REBOOTED"
+    IO_ERROR = "IO_ERROR"
+    WATCHDOG = "WATCHDOG"
+    BLOCK_JOB = "BLOCK_JOB"
+    JOB_COMPLETED = "JOB_COMPLETED"
+    DEVICE_CHANGED = "DEVICE_CHANGED"
+    AGENT_CHANGED = "AGENT_CHANGED"
+    STATE = "STATE"
+    GONE = "GONE"
+    HYPERVISOR = "HYPERVISOR"
+
+
+@dataclass(frozen=True, slots=True)
+class VmSeen:
+    """A VM as an event or a list shows it. The state is the contract's name of it, empty when it is not told."""
+
+    name: str
+    uuid: str
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VmEvent:
+    """Something that happened; `at` is the wall clock in ms."""
+
+    type: VmEventType
+    at: int
+    hypervisor: str
+    vm: VmSeen | None = None
+    detail: str = ""
+    health: Health | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class JobProgress:
     """How far a long operation has come: the share that is done, if it can be known, and in words."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from virtlease_pool.model import HostFacts, HypervisorConfig, JobProgress, VmRef
+from virtlease_pool.model import HostFacts, HypervisorConfig, JobProgress, VmEvent, VmRef, VmSeen
 
 T = TypeVar("T")
 
@@ -33,6 +33,10 @@ class Connection(Protocol):
         """Returns when nothing runs on it, not even for a caller who has gone."""
         ...
 
+    async def watch(self, tell: Callable[[VmEvent], None]) -> None:
+        """Has `tell` called with what happens to VMs, for as long as it is open, on the event loop."""
+        ...
+
     async def alive(self) -> bool:
         """Whether the hypervisor answers on it."""
         ...
@@ -55,6 +59,10 @@ class Driver(Protocol):
 
     def work(self, handle: Any) -> None:
         """A call for `Connection.run`: something small that needs one of the hypervisor's workers."""
+        ...
+
+    def states(self, handle: Any) -> list[VmSeen]:
+        """A call for `Connection.run`: all VMs with their states."""
         ...
 
     def progress(self, handle: Any, ref: VmRef) -> JobProgress | None:

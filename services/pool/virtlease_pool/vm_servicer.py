@@ -8,6 +8,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
 from virtlease.pool.v1 import vm_inspection_pb2 as calls
+from virtlease.pool.v1 import vm_watch_pb2
 from virtlease_chassis import page_token
 from virtlease_chassis.errors import DomainError, InvalidArgument
 from virtlease_chassis.identity import current_caller
@@ -20,6 +21,7 @@ from virtlease_pool.long_calls import LongAnswer, follow
 from virtlease_pool.model import Health
 from virtlease_pool.request_fields import RequestFields, RequestReader
 from virtlease_pool.vm_calls import Place, VmCalls
+from virtlease_pool.watch_vms import watch_vms
 
 _DEFAULT_PAGE = 100
 _LARGEST_PAGE = 1000
@@ -60,6 +62,9 @@ class VmServicer:
             next_page_token=page_token.encode(page[-1].vm_id, selection) if len(found) > size else "",
             unreachable=[each for answer in answers for each in answer.unreachable],
         )
+
+    def watch_vms(self, request: vm_watch_pb2.WatchVmsRequest) -> AsyncIterator[vm_watch_pb2.WatchVmsResponse]:
+        return watch_vms(self._hypervisors, self._hypervisors.vm_events, request)
 
     async def _list_on(
         self, hypervisor: Hypervisor, request: calls.ListVmsRequest, lease: Lease | None

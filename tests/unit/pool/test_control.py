@@ -11,7 +11,7 @@ from virtlease_chassis.clock import FakeClock
 from virtlease_chassis.errors import DomainError
 from virtlease_pool.control import Control
 from virtlease_pool.errors import HypervisorUnavailable
-from virtlease_pool.model import Health, HostFacts, HypervisorConfig
+from virtlease_pool.model import Health, HostFacts, HypervisorConfig, VmEvent, VmEventType, VmSeen
 
 
 class Daemon:
@@ -25,6 +25,7 @@ class Daemon:
         self.opened: list[float] = []
         self.in_flight = 0
         self.most = 0
+        self.vms: list[VmSeen] = []
 
     async def open(self, _config: HypervisorConfig) -> "Daemon":
         self.opened.append(asyncio.get_running_loop().time())
@@ -49,6 +50,11 @@ class Daemon:
         finally:
             self.in_flight -= 1
 
+    async def watch(self, _tell: object) -> None: ...
+
+    def states(self, _handle: Any) -> list[VmSeen]:
+        return self.vms
+
     async def alive(self) -> bool:
         return self.answers
 
@@ -60,7 +66,9 @@ class Watched:
         self.daemon = Daemon()
         self.told: list[DomainError | None] = []
         driver: Any = self.daemon
-        self.control = Control(HypervisorConfig("hv", "test:///default"), driver, FakeClock(), self.told.append)
+        self.events: list[VmEvent] = []
+        config = HypervisorConfig("hv", "test:///default")
+        self.control = Control(config, driver, FakeClock(), self.told.append, self.events.append)
         self.task = asyncio.create_task(self.control.keep())
 
 
@@ -98,6 +106,29 @@ def test_p6_one_that_is_down_is_tried_at_growing_distances_until_it_is_back() ->
         await asyncio.sleep(31)
         assert watched.control.health is Health.UP
         assert watched.told[-1] is None
+        watched.task.cancel()
+
+    run(scenario())
+
+
+def test_after_a_connection_was_lost_every_vm_is_told_and_those_that_went() -> None:
+    async def scenario() -> None:
+        watched = Watched()
+        watched.daemon.vms = [VmSeen("a", "1", "RUNNING"), VmSeen("b", "2", "RUNNING")]
+        await asyncio.sleep(1)
+        watched.daemon.answers = False
+        await asyncio.sleep(6)
+        watched.events.clear()
+        watched.daemon.vms = [VmSeen("b", "2", "SHUT_OFF"), VmSeen("c", "3", "PAUSED")]
+        watched.daemon.answers = True
+        await asyncio.sleep(30)
+        told = [(event.type, event.vm.name, event.vm.state) for event in watched.events if event.vm is not None]
+        assert told == [
+            (VmEventType.GONE, "a", "RUNNING"),
+            (VmEventType.STATE, "b", "SHUT_OFF"),
+            (VmEventType.STATE, "c", "PAUSED"),
+        ]
+        assert watched.events[0].health is Health.UP
         watched.task.cancel()
 
     run(scenario())

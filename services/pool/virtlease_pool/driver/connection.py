@@ -18,9 +18,9 @@ from urllib.parse import quote
 import libvirt
 
 from virtlease_chassis.errors import DomainError
-from virtlease_pool.driver import errors
+from virtlease_pool.driver import domain_events, errors
 from virtlease_pool.errors import ConnectionBroke, HypervisorUnavailable
-from virtlease_pool.model import HypervisorConfig
+from virtlease_pool.model import HypervisorConfig, VmEvent
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class LibvirtConnection:
         self._handle: libvirt.virConnect | None = None
         self._broken = False
         self._tainted = False
+        self._callbacks: list[int] = []
         self._quiet = asyncio.Event()
         self._quiet.set()
         threading.Thread(target=self._work, name=f"libvirt-{hypervisor}", daemon=True).start()
@@ -80,6 +81,14 @@ class LibvirtConnection:
     async def quiet(self) -> None:
         await self._quiet.wait()
 
+    async def watch(self, tell: Callable[[VmEvent], None]) -> None:
+        def from_event_thread(event: VmEvent) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
+                self._loop.call_soon_threadsafe(tell, event)
+
+        source = domain_events.Source(self._hypervisor, from_event_thread)
+        self._callbacks = await self.run(lambda handle: domain_events.register(handle, source))
+
     async def alive(self) -> bool:
         # isAlive() alone is a local flag that stays true when the daemon has died.
         try:
@@ -92,7 +101,7 @@ class LibvirtConnection:
         handle, self._handle = self._handle, None
         if handle is not None:
             try:
-                left = await self._submit(lambda: _close(handle))
+                left = await self._submit(lambda: _close(handle, self._callbacks))
                 if left > 0:
                     log.warning("%d references to a connection to %s were leaked", left, self._hypervisor)
             except Exception as error:
@@ -160,8 +169,11 @@ def _on_close(_handle: libvirt.virConnect, reason: int, connection: LibvirtConne
     connection._broken = True
 
 
-def _close(handle: libvirt.virConnect) -> int:
+def _close(handle: libvirt.virConnect, callbacks: list[int]) -> int:
     """Closes a connection; returns how many others still refer to it."""
+    for number in callbacks:
+        with contextlib.suppress(libvirt.libvirtError):
+            handle.domainEventDeregisterAny(number)
     with contextlib.suppress(libvirt.libvirtError):
         handle.unregisterCloseCallback()
     left: int = handle.close()

@@ -2,10 +2,10 @@
 
 import libvirt
 
-from virtlease_pool.driver import events, jobs
+from virtlease_pool.driver import domain_events, events, jobs
 from virtlease_pool.driver.connection import LibvirtConnection
 from virtlease_pool.driver.version import version
-from virtlease_pool.model import HostFacts, HypervisorConfig, JobProgress, VmRef
+from virtlease_pool.model import HostFacts, HypervisorConfig, JobProgress, VmRef, VmSeen
 
 
 class LibvirtDriver:
@@ -27,6 +27,9 @@ class LibvirtDriver:
 
     def work(self, handle: libvirt.virConnect) -> None:
         handle.getCapabilities()
+
+    def states(self, handle: libvirt.virConnect) -> list[VmSeen]:
+        return domain_events.seen(handle)
 
     def progress(self, handle: libvirt.virConnect, ref: VmRef) -> JobProgress | None:
         return jobs.progress(handle, ref)
