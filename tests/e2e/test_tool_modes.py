@@ -14,6 +14,10 @@ READING = {
     "list_hypervisors",
     "get_pool_stats",
     "get_system_info",
+    "get_vm_xml",
+    "get_vm_stats",
+    "get_vm_screenshot",
+    "list_snapshots",
 }
 
 
