@@ -75,6 +75,19 @@ def gateway() -> None:
     _exit(main)
 
 
+@app.command()
+def status(
+    target: Annotated[str, typer.Option(help="The pool service, as host:port.")] = "127.0.0.1:50052",
+    token_file: Annotated[Path | None, typer.Option(help="A file with a bearer token.")] = None,
+    tls_ca: Annotated[Path | None, typer.Option(help="Speak TLS, and trust this certificate authority.")] = None,
+    every: Annotated[float | None, typer.Option(help="Follow, so many seconds apart. Default: once.")] = None,
+) -> None:
+    """Show hypervisors, their connection pools and who holds what."""
+    from virtlease_server.status import Where, show_status
+
+    _exit(lambda: show_status(Where(target, token_file, tls_ca), every=every))
+
+
 def main() -> None:
     """Runs the command line, and exits with its status."""
     app()

@@ -5,12 +5,18 @@ from pathlib import Path
 
 import yaml
 
-TOKENS = {"alice": "token-of-alice", "bob": "token-of-bob", "reader": "token-of-reader", "gateway": "token-of-gateway"}
-SCOPES = {"alice": ["*"], "bob": ["*"], "reader": ["session:read", "vm:read"], "gateway": ["act_as"]}
+TOKENS = {name: f"token-of-{name}" for name in ("alice", "bob", "carol", "reader", "gateway")}
+SCOPES = {
+    "alice": ["*"],
+    "bob": ["*"],
+    "carol": ["pool:lease", "pool:read", "vm:read"],
+    "reader": ["session:read", "vm:read"],
+    "gateway": ["act_as"],
+}
 
 
 def write_identities(folder: Path) -> Path:
-    """A file with alice and bob, who may do everything, a reader, and a gateway."""
+    """A file with alice and bob, who may do everything, carol, who may lease, a reader, and a gateway."""
     entries = [
         {
             "token_sha256": hashlib.sha256(token.encode()).hexdigest(),

@@ -20,6 +20,7 @@ from virtlease_chassis.errors import DomainError
 from virtlease_chassis.identity import Authenticator, Caller, current_caller, reauthenticate
 from virtlease_chassis.rpc.calls import Calls
 from virtlease_chassis.rpc.deadline import call_deadline
+from virtlease_chassis.rpc.peer import call_peer
 from virtlease_chassis.status import DETAILS_KEY, code_of, internal_status, to_status
 from virtlease_chassis.telemetry import remote_context, trace_id_of
 
@@ -129,6 +130,7 @@ class _Call:
         if self._method.scope:
             caller.require(self._method.scope)
         current_caller.set(caller)
+        call_peer.set(self._context.peer())
         reauthenticate.set(self._caller)
         if (remaining := self._context.time_remaining()) is not None:
             call_deadline.set(asyncio.get_running_loop().time() + remaining)

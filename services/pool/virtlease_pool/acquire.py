@@ -3,7 +3,7 @@
 from virtlease_chassis.errors import InvalidArgument
 from virtlease_chassis.rpc.deadline import time_left
 from virtlease_pool.hypervisors import Hypervisors
-from virtlease_pool.leases import Lease, LeaseTable
+from virtlease_pool.leases import Holder, Lease, LeaseTable
 from virtlease_pool.leases.lease import Terms
 
 SHORTEST_TTL = 3.0
@@ -18,12 +18,17 @@ class Acquire:
         self._leases = leases
         self._timeout = timeout
 
-    async def lease(self, terms: Terms, wait: float | None) -> Lease:
+    @property
+    def longest_wait(self) -> float:
+        """In seconds."""
+        return self._timeout
+
+    async def lease(self, terms: Terms, wait: float | None, holder: Holder | None = None) -> Lease:
         """Waits for a connection and makes a lease of it. Raises what the pool raises, and HypervisorNotFound."""
         check_ttl(terms.ttl)
         hypervisor = self._hypervisors[terms.hypervisor]
-        loan = await hypervisor.pool.acquire(self.patience(wait))
-        return self._leases.grant(terms, loan)
+        loan = await hypervisor.pool.acquire(self.patience(wait), terms.owner)
+        return self._leases.grant(terms, loan, holder)
 
     def patience(self, wait: float | None) -> float:
         """How long to wait: what the caller wishes, but no longer than they are there or than the service allows."""
@@ -31,7 +36,7 @@ class Acquire:
         return time_left(most)
 
 
-def check_ttl(ttl: float) -> None:
+def check_ttl(ttl: float, field: str = "ttl") -> None:
     """Raises InvalidArgument unless a lease can live this long."""
     if not SHORTEST_TTL <= ttl <= LONGEST_TTL:
-        raise InvalidArgument("ttl", f"between {SHORTEST_TTL:g} and {LONGEST_TTL:g} seconds")
+        raise InvalidArgument(field, f"between {SHORTEST_TTL:g} and {LONGEST_TTL:g} seconds")

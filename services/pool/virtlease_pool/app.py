@@ -14,10 +14,15 @@ from virtlease_chassis.process import Process
 from virtlease_chassis.rpc import GrpcServer, Listen, Service
 from virtlease_pool.acquire import Acquire
 from virtlease_pool.driver import LibvirtDriver
-from virtlease_pool.errors import OutcomeUnknown
-from virtlease_pool.hypervisors import open_hypervisors
-from virtlease_pool.leases import LeaseTable
+from virtlease_pool.errors import LeaseExpired, LeaseKilled, OutcomeUnknown
+from virtlease_pool.hold import Hold
+from virtlease_pool.hypervisors import Hypervisors, open_hypervisors
+from virtlease_pool.lease_calls import LeaseCalls
+from virtlease_pool.leases import Lease, LeaseTable
+from virtlease_pool.metrics import PoolTimes, observe
+from virtlease_pool.model import PoolEventType
 from virtlease_pool.once import Once
+from virtlease_pool.operate import Operate
 from virtlease_pool.pool_servicer import PoolServicer
 from virtlease_pool.settings import PoolSettings
 from virtlease_pool.vm_calls import VmCalls
@@ -29,16 +34,15 @@ VM_SERVICE = vm_service_pb2.DESCRIPTOR.services_by_name["VmService"]
 # The scopes of RPCs that are no tools, and so have no option that says it.
 _SCOPES = {
     "HoldLeases": "pool:lease",
-    "ListLeases": "pool:read",
     "WatchPool": "pool:operate",
     "KillLease": "pool:operate",
-    "Pause": "pool:operate",
-    "Resume": "pool:operate",
-    "Drain": "pool:operate",
-    "Recycle": "pool:operate",
     "WatchVms": "vm:read",
     "PlanVmChange": "vm:read",
     "ResetVm": "vm:destroy",
+}
+_ENDS: dict[type[Exception], PoolEventType] = {
+    LeaseExpired: PoolEventType.LEASE_EXPIRED,
+    LeaseKilled: PoolEventType.LEASE_KILLED,
 }
 log = logging.getLogger(__name__)
 
@@ -58,16 +62,28 @@ async def pool_service(
         listens.insert(0, Listen(settings.address, settings.env_name("address")))
     clock = SystemClock()
     tracer = process.telemetry.tracer("pool")
+    meter = process.telemetry.meter
     async with contextlib.AsyncExitStack() as stack:
         hypervisors = await stack.enter_async_context(
-            open_hypervisors(settings.hypervisors(), LibvirtDriver(), settings.policy, clock)
+            open_hypervisors(settings.hypervisors(), LibvirtDriver(), settings.policy, clock, PoolTimes(meter).of)
         )
-        leases = LeaseTable(clock)
+        leases = LeaseTable(clock, settings.replica_name)
+        _tell_of_leases(leases, hypervisors)
+        observe(meter, hypervisors, leases)
         stack.callback(leases.release_all)
         once = Once(clock, keep=lambda error: isinstance(error, OutcomeUnknown))
         acquire = Acquire(hypervisors, leases, settings.acquire_timeout)
         vm_calls = VmCalls(hypervisors, leases, acquire, once, tracer)
-        pool_servicer = PoolServicer(hypervisors, leases, acquire, once, clock, settings.lease_ttl)
+        lease_calls = LeaseCalls(hypervisors, leases, acquire, clock, settings.lease_ttl)
+        max_age = process.common.max_connection_age
+        pool_servicer = PoolServicer(
+            hypervisors,
+            lease_calls,
+            Operate(hypervisors, leases, clock, settings.replica_name),
+            once,
+            clock,
+            lambda: Hold(lease_calls, tracer, max_age, ""),
+        )
         vm_servicer = VmServicer(VM_SERVICE, vm_calls, hypervisors)
         server = GrpcServer(
             [
@@ -77,12 +93,26 @@ async def pool_service(
             settings=process.common,
             authenticator=authenticator,
             tracer=tracer,
-            meter=process.telemetry.meter,
+            meter=meter,
         )
         await server.start(listens)
         stack.push_async_callback(server.drain, process.common.drain_timeout)
         log.info("pool service on %s", ", ".join(map(str, server.addresses)))
         yield server
+
+
+def _tell_of_leases(leases: LeaseTable, hypervisors: Hypervisors) -> None:
+    """What becomes of leases is told to those who watch the pools."""
+
+    def granted(lease: Lease) -> None:
+        hypervisors.tell(PoolEventType.LEASE_ACQUIRED, lease.terms.hypervisor, lease.terms.owner, lease.ref)
+
+    def ended(lease: Lease, error: Exception) -> None:
+        kind = _ENDS.get(type(error), PoolEventType.LEASE_RELEASED)
+        hypervisors.tell(kind, lease.terms.hypervisor, str(error), lease.ref)
+
+    leases.on_grant.append(granted)
+    leases.on_end.append(ended)
 
 
 async def serve(process: Process) -> None:

@@ -2,12 +2,12 @@
 
 from google.protobuf.duration_pb2 import Duration
 
-from virtlease.pool.v1 import hypervisor_pb2, lease_pb2, vm_pb2, vm_watch_pb2
+from virtlease.pool.v1 import hypervisor_pb2, lease_pb2, operate_pb2, vm_pb2, vm_watch_pb2
 from virtlease_chassis.wire import duration, milliseconds, timestamp
 from virtlease_pool.core import Mode, Stats
 from virtlease_pool.hypervisors import Hypervisor
 from virtlease_pool.leases import Lease
-from virtlease_pool.model import Health, VmEvent
+from virtlease_pool.model import Health, PoolEvent, VmEvent
 
 _HEALTH = {
     Health.UNKNOWN: hypervisor_pb2.HYPERVISOR_HEALTH_UNSPECIFIED,
@@ -67,6 +67,40 @@ def to_hypervisor(hypervisor: Hypervisor) -> hypervisor_pb2.Hypervisor:
         message.libvirt_version = facts.libvirt_version
         message.hypervisor_version = facts.hypervisor_version
     return message
+
+
+def to_lease_info(lease: Lease, now: int, replica: str) -> lease_pb2.LeaseInfo:
+    """A lease as operators see it. `now` is the wall clock in ms."""
+    info = lease_pb2.LeaseInfo(
+        lease_ref=lease.ref,
+        hypervisor=lease.terms.hypervisor,
+        vm_id=lease.terms.vm_id,
+        owner=lease.terms.owner,
+        purpose=lease.terms.purpose or lease.holder.purpose,
+        holder_ref=lease.holder.ref,
+        peer=lease.terms.peer,
+        replica=replica,
+        acquire_time=timestamp(lease.acquired_at),
+        expire_time=timestamp(now + round(lease.seconds_left * 1000)),
+        calls=lease.calls_made,
+        running_call=lease.running,
+        trace_id=lease.terms.trace_id,
+    )
+    if lease.used_at:
+        info.last_use_time.CopyFrom(timestamp(now - round(lease.idle_seconds * 1000)))
+    return info
+
+
+def to_pool_event(event: PoolEvent, hypervisor: Hypervisor | None) -> operate_pb2.PoolEvent:
+    """An event as watchers see it, with its pool as that is now."""
+    return operate_pb2.PoolEvent(
+        type=operate_pb2.PoolEventType.Value(f"POOL_EVENT_TYPE_{event.type.value}"),
+        time=timestamp(event.at),
+        hypervisor=event.hypervisor,
+        lease_ref=event.lease_ref,
+        detail=event.detail,
+        pool=to_pool_stats(hypervisor, hypervisor.pool.stats()) if hypervisor is not None else None,
+    )
 
 
 def to_vm_event(event: VmEvent) -> vm_watch_pb2.VmEvent:

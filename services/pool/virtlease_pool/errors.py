@@ -240,6 +240,15 @@ class LeaseReleased(NotFound):
         super().__init__(f"the lease {ref} was released", resource_type="lease", resource_name=ref)
 
 
+class LeaseKilled(NotFound):
+    """Raised for a lease that an operator ended."""
+
+    reason = "LEASE_KILLED"
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"an operator ended the lease {ref}", resource_type="lease", resource_name=ref)
+
+
 class LeaseLost(Aborted):
     """Raised for a lease whose replica is gone, and the connection with it."""
 

@@ -40,7 +40,7 @@ def _on_lease(hypervisors: Hypervisors, ref: VmRef, lease: Lease) -> tuple[Hyper
     leads_to = lease.terms.hypervisor
     if ref.hypervisor and ref.hypervisor != leads_to:
         raise WrongHypervisor(leads_to, ref.hypervisor)
-    return hypervisors[leads_to], ref
+    return hypervisors.leased(leads_to), ref
 
 
 async def _search(hypervisors: Hypervisors, ref: VmRef, find: Find, *, certain: bool) -> tuple[Hypervisor, VmRef]:

@@ -21,6 +21,35 @@ class HypervisorConfig:
     pki_path: Path | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
+    def leads_where(self, other: "HypervisorConfig") -> bool:
+        """Whether connections by the one are as good as by the other."""
+        return (self.uri, self.auth_file, self.pki_path) == (other.uri, other.auth_file, other.pki_path)
+
+
+class PoolEventType(Enum):
+    """What happened in a pool; the names are the contract's."""
+
+    LEASE_ACQUIRED = "LEASE_ACQUIRED"
+    LEASE_RELEASED = "LEASE_RELEASED"
+    LEASE_EXPIRED = "LEASE_EXPIRED"
+    LEASE_KILLED = "LEASE_KILLED"
+    CONNECTION_OPENED = "CONNECTION_OPENED"
+    CONNECTION_CLOSED = "CONNECTION_CLOSED"
+    HEALTH_CHANGED = "HEALTH_CHANGED"
+    MODE_CHANGED = "MODE_CHANGED"
+    HYPERVISORS_RELOADED = "HYPERVISORS_RELOADED"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolEvent:
+    """Something that happened in a pool; `at` is the wall clock in ms."""
+
+    type: PoolEventType
+    at: int
+    hypervisor: str
+    lease_ref: str = ""
+    detail: str = ""
+
 
 class Health(Enum):
     """Whether a hypervisor can be worked with."""

@@ -1,67 +1,62 @@
 """The RPCs of PoolService: translate, one call, translate."""
 
-from virtlease.pool.v1 import hypervisor_pb2, lease_pb2
+from collections.abc import AsyncIterator, Callable
+
+from virtlease.pool.v1 import hold_pb2, hypervisor_pb2, lease_pb2, operate_pb2
 from virtlease_chassis.clock import Clock
-from virtlease_chassis.errors import InvalidArgument
 from virtlease_chassis.identity import current_caller
 from virtlease_chassis.wire import fingerprint, timestamp
 from virtlease_pool import convert
-from virtlease_pool.acquire import Acquire, check_ttl
-from virtlease_pool.hypervisors import Hypervisors
-from virtlease_pool.leases import Lease, LeaseTable
-from virtlease_pool.leases.lease import Terms
-from virtlease_pool.leases.table import check_holder_id, new_holder_id
-from virtlease_pool.model import VmRef
+from virtlease_pool.hold import Hold
+from virtlease_pool.hypervisors import Hypervisor, Hypervisors
+from virtlease_pool.lease_calls import LeaseCalls
 from virtlease_pool.once import Once
+from virtlease_pool.operate import Operate
+from virtlease_pool.watch_pool import watch_pool
 
 
 class PoolServicer:
-    """`lease_ttl` in seconds is what a lease gets whose holder asks for none."""
+    """`hold` makes what serves a stream of HoldLeases."""
 
     def __init__(
-        self, hypervisors: Hypervisors, leases: LeaseTable, acquire: Acquire, once: Once, clock: Clock, lease_ttl: float
+        self,
+        hypervisors: Hypervisors,
+        calls: LeaseCalls,
+        operate: Operate,
+        once: Once,
+        clock: Clock,
+        hold: Callable[[], Hold],
     ) -> None:
+        self._operate = operate
         self._hypervisors = hypervisors
-        self._leases = leases
-        self._acquire = acquire
+        self._calls = calls
         self._once = once
         self._clock = clock
-        self._lease_ttl = lease_ttl
+        self._hold = hold
 
     async def acquire_lease(self, request: lease_pb2.AcquireLeaseRequest) -> lease_pb2.AcquireLeaseResponse:
         owner = current_caller.get().principal.name
-        terms = self._terms(request, owner)
-        wait = convert.seconds(request.wait_timeout) if request.HasField("wait_timeout") else None
-        if request.request_id:
-            lease = await self._once.run(
-                owner,
-                "AcquireLease",
-                request.request_id,
-                fingerprint(request),
-                lambda: self._acquire.lease(terms, wait),
-            )
-        else:
-            lease = await self._acquire.lease(terms, wait)
-        now = self._clock.wall()
-        return lease_pb2.AcquireLeaseResponse(
-            lease=convert.to_lease(lease, now), holder_id=lease.terms.holder_id, server_time=timestamp(now)
+        if not request.request_id:
+            return self._calls.acquired(await self._calls.acquire(request, owner))
+        lease = await self._once.run(
+            owner,
+            "AcquireLease",
+            request.request_id,
+            fingerprint(request),
+            lambda: self._calls.acquire(request, owner),
         )
+        return self._calls.acquired(lease)
 
     async def renew_lease(self, request: lease_pb2.RenewLeaseRequest) -> lease_pb2.RenewLeaseResponse:
-        ttl = convert.seconds(request.ttl) if request.HasField("ttl") else None
-        if ttl is not None:
-            check_ttl(ttl)
-        leases = self._renewed(request, current_caller.get().principal.name)
-        for lease in leases:
-            lease.renew(ttl)
-        now = self._clock.wall()
-        return lease_pb2.RenewLeaseResponse(
-            leases=[convert.to_lease(lease, now) for lease in leases], server_time=timestamp(now)
-        )
+        return self._calls.renew(request, current_caller.get().principal.name)
 
     async def release_lease(self, request: lease_pb2.ReleaseLeaseRequest) -> lease_pb2.ReleaseLeaseResponse:
-        self._leases.release(current_caller.get().principal.name, request.lease_id, discard=request.discard)
-        return lease_pb2.ReleaseLeaseResponse(release_time=timestamp(self._clock.wall()))
+        return self._calls.release(request, current_caller.get().principal.name)
+
+    def hold_leases(
+        self, requests: AsyncIterator[hold_pb2.HoldLeasesRequest]
+    ) -> AsyncIterator[hold_pb2.HoldLeasesResponse]:
+        return self._hold().run(requests)
 
     async def list_hypervisors(
         self, request: hypervisor_pb2.ListHypervisorsRequest
@@ -80,34 +75,27 @@ class PoolServicer:
             server_time=timestamp(self._clock.wall()),
         )
 
-    def _terms(self, request: lease_pb2.AcquireLeaseRequest, owner: str) -> Terms:
-        if request.holder_id:
-            check_holder_id(request.holder_id)
-        return Terms(
-            owner=owner,
-            hypervisor=self._target(request),
-            vm_id=request.vm_id,
-            ttl=convert.seconds(request.ttl) if request.HasField("ttl") else self._lease_ttl,
-            holder_id=request.holder_id or new_holder_id(),
-            purpose=request.purpose,
-        )
+    async def list_leases(self, request: operate_pb2.ListLeasesRequest) -> operate_pb2.ListLeasesResponse:
+        return self._operate.list_leases(request, current_caller.get())
 
-    def _target(self, request: lease_pb2.AcquireLeaseRequest) -> str:
-        match request.WhichOneof("target"):
-            case "hypervisor":
-                return request.hypervisor
-            case "vm_id":
-                if name := VmRef.parse(request.vm_id).hypervisor:
-                    return name
-                if len(self._hypervisors) == 1:
-                    return next(iter(self._hypervisors)).name
-                raise InvalidArgument("vm_id", "expected hypervisor/name")
-        raise InvalidArgument("hypervisor", "give hypervisor or vm_id")
+    async def kill_lease(self, request: operate_pb2.KillLeaseRequest) -> operate_pb2.KillLeaseResponse:
+        return self._operate.kill_lease(request)
 
-    def _renewed(self, request: lease_pb2.RenewLeaseRequest, owner: str) -> list[Lease]:
-        match request.WhichOneof("target"):
-            case "lease_id":
-                return [self._leases.find(owner, request.lease_id)]
-            case "holder_id":
-                return self._leases.held_by(owner, request.holder_id)
-        raise InvalidArgument("lease_id", "give lease_id or holder_id")
+    async def pause(self, request: operate_pb2.PauseRequest) -> operate_pb2.PauseResponse:
+        return operate_pb2.PauseResponse(pool=self._change(request.hypervisor, lambda each: each.pool.pause()))
+
+    async def resume(self, request: operate_pb2.ResumeRequest) -> operate_pb2.ResumeResponse:
+        return operate_pb2.ResumeResponse(pool=self._change(request.hypervisor, lambda each: each.pool.resume()))
+
+    async def drain(self, request: operate_pb2.DrainRequest) -> operate_pb2.DrainResponse:
+        return operate_pb2.DrainResponse(pool=self._change(request.hypervisor, lambda each: each.pool.drain()))
+
+    async def recycle(self, request: operate_pb2.RecycleRequest) -> operate_pb2.RecycleResponse:
+        return operate_pb2.RecycleResponse(pool=self._change(request.hypervisor, lambda each: each.pool.recycle()))
+
+    def watch_pool(self, request: operate_pb2.WatchPoolRequest) -> AsyncIterator[operate_pb2.WatchPoolResponse]:
+        return watch_pool(self._hypervisors, request)
+
+    def _change(self, name: str, act: Callable[[Hypervisor], None]) -> hypervisor_pb2.PoolStats:
+        hypervisor = self._operate.change(name, act)
+        return convert.to_pool_stats(hypervisor, hypervisor.pool.stats())

@@ -1,5 +1,7 @@
 """What the pool service can be told."""
 
+import socket
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, FilePath
@@ -7,6 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from virtlease_chassis.address import Address, AddressSetting
 from virtlease_chassis.settings import Settings
+from virtlease_chassis.watched_file import WatchedFile
 from virtlease_pool.core import Policy
 from virtlease_pool.hypervisor_file import check_name, check_uri, read_hypervisors
 from virtlease_pool.model import HypervisorConfig
@@ -68,6 +71,9 @@ class PoolSettings(Settings):
     acquire_timeout: float = Field(30, gt=0, le=3600)
     """How long a caller waits for a connection at most."""
 
+    replica: str = Field("", max_length=253)
+    """The name of this replica, which no other one has. The name of the host when it is not set."""
+
     lease_ttl: float = Field(15, ge=3, le=300)
     """How long a lease lives without being renewed, when its holder does not say."""
 
@@ -89,12 +95,20 @@ class PoolSettings(Settings):
             leak_after=self.leak_after,
         )
 
-    def hypervisors(self) -> list[HypervisorConfig]:
-        """The hypervisors. Raises SettingsError with all that is wrong with the file."""
+    @property
+    def replica_name(self) -> str:
+        """What this replica is called."""
+        return self.replica or socket.gethostname()
+
+    def hypervisors(self) -> Callable[[], Sequence[HypervisorConfig]]:
+        """Says what the hypervisors are now: the file is read anew when it changes.
+
+        Raises SettingsError with all that is wrong with the file; when that is so later, the former list stays.
+        """
         if self.hypervisors_file is not None:
-            return read_hypervisors(self.hypervisors_file, self.max_size)
-        return [
-            HypervisorConfig(
-                self.hypervisor_name, self.hypervisor_uri, max_size=self.max_size, max_in_flight=self.max_size
-            )
-        ]
+            return WatchedFile(self.hypervisors_file, lambda path: read_hypervisors(path, self.max_size)).content
+        only = HypervisorConfig(
+            self.hypervisor_name, self.hypervisor_uri, max_size=self.max_size, max_in_flight=self.max_size
+        )
+        found = [only]
+        return lambda: found

@@ -119,7 +119,7 @@ class VmCalls:
         if len(named) > 1:
             raise InvalidArgument("hypervisor", f"the request names several: {', '.join(sorted(named))}")
         if named:
-            return self._hypervisors[named.pop()]
+            return self._hypervisors.leased(named.pop()) if lease else self._hypervisors[named.pop()]
         if len(self._hypervisors) == 1:
             return next(iter(self._hypervisors))
         raise InvalidArgument("hypervisor", "say which one; there are several")

@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from support.virtual_time import run
+from support.virtual_time import after_every_step, run
 
 from virtlease_chassis.clock import FakeClock
 from virtlease_pool.core import Policy, Pool
-from virtlease_pool.errors import LeaseBusy, LeaseExpired, LeaseLost, LeaseNotFound, LeaseReleased
+from virtlease_pool.errors import LeaseBusy, LeaseExpired, LeaseKilled, LeaseLost, LeaseNotFound, LeaseReleased
 from virtlease_pool.leases import Lease, LeaseTable
 from virtlease_pool.leases.lease import MOST_WAITING, Terms
 
@@ -269,5 +269,105 @@ def test_the_public_name_tells_nothing_of_the_secret() -> None:
         lease = await Fixture().lease()
         assert lease.ref.startswith("lease-")
         assert lease.ref.removeprefix("lease-") not in lease.lease_id
+
+    run(scenario())
+
+
+def test_p3_a_thousand_leases_that_end_together_are_ended_a_few_at_a_time() -> None:
+    async def scenario() -> None:
+        fixture = Fixture(size=1000)
+        leases = [await fixture.lease() for _ in range(1000)]
+        ended_in_a_step = most = 0
+
+        def count(_lease: Lease, _error: Exception) -> None:
+            nonlocal ended_in_a_step
+            ended_in_a_step += 1
+
+        def look() -> None:
+            nonlocal ended_in_a_step, most
+            most, ended_in_a_step = max(most, ended_in_a_step), 0
+
+        fixture.table.on_end.append(count)
+        after_every_step(look)
+        await asyncio.sleep(15.1)
+        # Whatever the sweep has come to, all of them are refused
+        with pytest.raises(LeaseExpired):
+            fixture.table.find(ME, leases[-1].lease_id)
+        await asyncio.sleep(2)
+        assert (len(fixture.table), fixture.pool.stats().leased) == (0, 0)
+        assert most == 32
+        assert all(wire.closed for wire in fixture.wires.all)
+
+    run(scenario())
+
+
+def test_p3_a_call_that_waited_behind_a_hung_one_never_reaches_libvirt_after_the_end() -> None:
+    async def scenario() -> None:
+        fixture = Fixture()
+        lease = await fixture.lease()
+        wire = fixture.wires.all[0]
+        wire.busy.clear()
+        hung = asyncio.create_task(use(lease, "hung"))
+        await asyncio.sleep(0)
+        hung.cancel()
+        await asyncio.sleep(0)
+        late = asyncio.create_task(use(lease, "late"))
+        await asyncio.sleep(0)
+        fixture.table.kill(lease.ref)
+        wire.busy.set()
+        with pytest.raises(LeaseKilled):
+            await late
+        assert wire.calls == ["hung"]
+
+    run(scenario())
+
+
+def test_a_holder_keeps_its_leases_with_one_write_and_loses_them_after_the_grace() -> None:
+    class Stream:
+        def __init__(self) -> None:
+            self.told: list[tuple[str, str]] = []
+
+        def lost(self, lease: Lease, error: Exception) -> None:
+            self.told.append((lease.lease_id, type(error).__name__))
+
+        def replaced(self) -> None: ...
+
+    async def scenario() -> None:
+        fixture = Fixture(size=2)
+        stream = Stream()
+        holder = fixture.table.holder(ME, "h" * 16, 15)
+        holder.attach(stream)
+        leases = [await fixture.lease() for _ in range(2)]
+        for _ in range(20):
+            await asyncio.sleep(5)
+            holder.heartbeat()
+        assert len(fixture.table) == 2
+        # A break and a return within the grace time
+        holder.detach(stream, 5)
+        await asyncio.sleep(4)
+        other = Stream()
+        holder.attach(other)
+        await asyncio.sleep(14)
+        assert len(fixture.table) == 2
+        fixture.table.kill(leases[0].ref)
+        assert other.told == [(leases[0].lease_id, "LeaseKilled")]
+        # A break for good
+        holder.detach(other, 5)
+        await asyncio.sleep(5.5)
+        assert len(fixture.table) == 0
+        assert stream.told == []
+
+    run(scenario())
+
+
+def test_released_leases_leave_nothing_behind() -> None:
+    async def scenario() -> None:
+        fixture = Fixture()
+        for _ in range(2000):
+            lease = await fixture.lease()
+            fixture.table.release(ME, lease.lease_id, discard=False)
+        assert len(fixture.table) == 0
+        assert not fixture.table._holders
+        assert not any(fixture.table._expiry._buckets.values())
 
     run(scenario())

@@ -27,6 +27,7 @@ from virtlease_pool.core.errors import (
 )
 from virtlease_pool.core.line import Line, Waiter
 from virtlease_pool.core.loan import Connector, Loan, Slot
+from virtlease_pool.core.observer import Observer
 from virtlease_pool.core.policy import Mode, Policy, Stats
 
 C = TypeVar("C")
@@ -69,9 +70,22 @@ class Pool(Generic[C]):
     """Connections to one place. Belongs to the event loop on which it is made."""
 
     def __init__(
-        self, name: str, connector: Connector[C], policy: Policy, tell: Tell = lambda _event, _detail: None
+        self,
+        name: str,
+        connector: Connector[C],
+        policy: Policy,
+        tell: Tell = lambda _event, _detail: None,
+        observer: Observer | None = None,
     ) -> None:
-        """`tell` is called with what happens: opened, closed, failing, working and mode, each with a detail."""
+        """
+        Args:
+            name: what errors call it.
+            connector: how connections are had.
+            policy: how it behaves.
+            tell: called with what happens: opened, closed, failing, working and mode, each with a detail.
+            observer: is told how long things take.
+        """
+        self._observer = observer
         self.name = name
         self._connector = connector
         self._policy = policy
@@ -107,6 +121,8 @@ class Pool(Generic[C]):
             slot = self._idle[-1]
             if now - slot.good_at <= self._policy.check_after and not self._connector.fault(slot.connection):
                 self._stats.at_once += 1
+                if self._observer is not None:
+                    self._observer.waited(0.0)
                 return self._lend(self._idle.pop(), now, borrower)
         if (refusal := self._refusal()) is not None:
             self._stats.refused += 1
@@ -225,6 +241,8 @@ class Pool(Generic[C]):
 
     def _take_back(self, loan: Loan[C], slot: Slot[C], discard: str) -> None:
         self._loans.remove(loan)
+        if self._observer is not None:
+            self._observer.used(self._time() - loan.since)
         if self._reported and loan in self._reported:
             self._reported.remove(loan)
             log.info("the connection to %s that %s had for long was given back", self.name, loan.borrower or "somebody")
@@ -255,6 +273,8 @@ class Pool(Generic[C]):
     def _hand_over(self, slot: Slot[C], now: float) -> None:
         waiter = self._line.take_first()
         self._stats.waited += 1
+        if self._observer is not None:
+            self._observer.waited(now - waiter.since)
         waiter.future.set_result(self._lend(slot, now, waiter.borrower))
 
     def _keep(self, slot: Slot[C]) -> None:
@@ -300,6 +320,7 @@ class Pool(Generic[C]):
 
     async def _open(self, reservation: _Reservation, generation: int, probe: bool) -> None:
         failure: Exception | None = None
+        started = self._time()
         with reservation:
             opening = asyncio.ensure_future(self._connector.open())
             done, _ = await asyncio.wait((opening,), timeout=self._policy.connect_timeout)
@@ -311,6 +332,8 @@ class Pool(Generic[C]):
             except Exception as error:
                 failure = error
         if failure is None:
+            if self._observer is not None:
+                self._observer.created(self._time() - started)
             self._opened(connection, generation)
         elif isinstance(failure, NoRoom):
             self._try_again_in(_NO_ROOM_SECONDS * random.uniform(0.5, 1.0), self._serve_after_retry)

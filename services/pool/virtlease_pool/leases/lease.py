@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from virtlease_pool.core import Loan
 from virtlease_pool.errors import LeaseBusy
+from virtlease_pool.leases.holder import Holder
 from virtlease_pool.ports import Connection
 
 T = TypeVar("T")
@@ -25,6 +26,8 @@ class Terms:
     ttl: float
     holder_id: str
     purpose: str = ""
+    peer: str = ""
+    trace_id: str = ""
 
 
 class Lease:
@@ -33,15 +36,22 @@ class Lease:
     Calls on it run one after the other, in order of arrival. A call counts as use for as long as somebody waits for it.
     """
 
-    def __init__(self, lease_id: str, ref: str, terms: Terms, loan: Loan[Connection], acquired_at: int) -> None:
+    def __init__(
+        self, lease_id: str, ref: str, terms: Terms, loan: Loan[Connection], holder: Holder, acquired_at: int
+    ) -> None:
         """`acquired_at` is the wall clock in ms."""
         self.lease_id = lease_id
         self.ref = ref
         self.terms = terms
+        self.holder = holder
         self.acquired_at = acquired_at
+        self.bucket = 0
+        """Where it is filed by its deadline."""
         self.ttl = terms.ttl
         self.deadline = 0.0
-        """On the clock of the event loop, in seconds."""
+        """Until when its own use and renewals keep it, on the clock of the event loop, in seconds."""
+        self.used_at = 0.0
+        """When a call last ended on it, on the same clock; 0 when none has."""
         self._loan = loan
         self._turn = asyncio.Lock()
         self._calls = 0
@@ -58,8 +68,19 @@ class Lease:
         return self._calls > 0
 
     @property
+    def idle_seconds(self) -> float:
+        """How long ago a call last ended on it."""
+        return asyncio.get_running_loop().time() - self.used_at
+
+    @property
+    def ends_at(self) -> float:
+        """When it ends, if neither it nor its holder shows a sign of life before."""
+        return max(self.deadline, self.holder.deadline)
+
+    @property
     def seconds_left(self) -> float:
-        return self.deadline - asyncio.get_running_loop().time()
+        """How long it lives without a sign of life."""
+        return self.ends_at - asyncio.get_running_loop().time()
 
     def touch(self) -> None:
         """Starts the time to live anew."""
@@ -85,6 +106,7 @@ class Lease:
         finally:
             self.running = ""
             self._calls -= 1
+            self.used_at = asyncio.get_running_loop().time()
             if self.over is None:
                 self.touch()
 

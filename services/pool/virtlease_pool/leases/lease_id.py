@@ -1,10 +1,10 @@
 """Lease ids: a secret that says which replica has the lease, and in which of its lives.
 
-The bytes are version, incarnation (8) and secret (16), in URL-safe base64. The owner replica joins them when there
-can be several.
+The bytes are version, replica (6, a hash of its name), incarnation (8) and secret (16), in URL-safe base64.
 """
 
 import base64
+import hashlib
 import secrets
 from dataclasses import dataclass
 from typing import Self
@@ -12,22 +12,20 @@ from typing import Self
 from virtlease_pool.errors import LeaseNotFound
 
 _VERSION = 1
+_REPLICA_BYTES = 6
 _INCARNATION_BYTES = 8
 _SECRET_BYTES = 16
-_LENGTH = 1 + _INCARNATION_BYTES + _SECRET_BYTES
+_SECRET_FROM = 1 + _REPLICA_BYTES + _INCARNATION_BYTES
+_LENGTH = _SECRET_FROM + _SECRET_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseId:
     """The parts of a lease id."""
 
+    replica: bytes
     incarnation: bytes
     secret: bytes
-
-    @classmethod
-    def mint(cls, incarnation: bytes) -> Self:
-        """A new one, which nobody can guess."""
-        return cls(incarnation, secrets.token_bytes(_SECRET_BYTES))
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -38,12 +36,25 @@ class LeaseId:
             raise LeaseNotFound from None
         if len(raw) != _LENGTH or raw[0] != _VERSION:
             raise LeaseNotFound
-        return cls(raw[1 : 1 + _INCARNATION_BYTES], raw[1 + _INCARNATION_BYTES :])
+        return cls(raw[1 : 1 + _REPLICA_BYTES], raw[1 + _REPLICA_BYTES : _SECRET_FROM], raw[_SECRET_FROM:])
 
     def __str__(self) -> str:
-        return base64.urlsafe_b64encode(bytes([_VERSION]) + self.incarnation + self.secret).decode().rstrip("=")
+        raw = bytes([_VERSION]) + self.replica + self.incarnation + self.secret
+        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def new_incarnation() -> bytes:
-    """Names one life of a replica."""
-    return secrets.token_bytes(_INCARNATION_BYTES)
+class Mint:
+    """Makes the lease ids of one life of a replica."""
+
+    def __init__(self, replica: str) -> None:
+        self.replica = replica_mark(replica)
+        self.incarnation = secrets.token_bytes(_INCARNATION_BYTES)
+
+    def lease_id(self) -> str:
+        """A new one, which nobody can guess."""
+        return str(LeaseId(self.replica, self.incarnation, secrets.token_bytes(_SECRET_BYTES)))
+
+
+def replica_mark(name: str) -> bytes:
+    """What stands for a replica's name in an id."""
+    return hashlib.blake2b(name.encode(), digest_size=_REPLICA_BYTES).digest()

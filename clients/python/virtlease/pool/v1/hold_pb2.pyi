@@ -207,15 +207,20 @@ class HolderWelcome(_message.Message):
     HOLDER_ID_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    OWNER_ADDRESS_FIELD_NUMBER: _builtins.int
     holder_id: _builtins.str
     """The secret by which to go on after a break."""
+    owner_address: _builtins.str
+    """The address of the replica that serves the stream. The stream is the heartbeat of leases whose `owner_address` is
+    the same; others are renewed by RenewLease.
+    """
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration:
         """How often to send a message at least: a third of the time to live."""
 
     @_builtins.property
     def held(self) -> _containers.RepeatedCompositeFieldContainer[_lease_pb2.Lease]:
-        """After a break: what the holder still holds."""
+        """After a break: what the holder still holds at this replica."""
 
     def __init__(
         self,
@@ -223,10 +228,11 @@ class HolderWelcome(_message.Message):
         holder_id: _builtins.str = ...,
         heartbeat_interval: _duration_pb2.Duration | None = ...,
         held: _abc.Iterable[_lease_pb2.Lease] | None = ...,
+        owner_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "held", b"held", "holder_id", b"holder_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "held", b"held", "holder_id", b"holder_id", "owner_address", b"owner_address"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
