@@ -196,6 +196,7 @@ class Hold:
                 case "acquire":
                     task = asyncio.create_task(self._acquire(operation, owner, result))
                     self._waiting[operation.seq] = task
+                    task.add_done_callback(lambda done: self._answered(operation, result, done))
                     return
                 case _:
                     raise InvalidArgument("operations.request", "an operation is one of the calls")
@@ -217,18 +218,22 @@ class Hold:
             result.acquire.CopyFrom(self._calls.acquired(lease))
         except DomainError as error:
             result.status.CopyFrom(_status(error, operation.traceparent))
-        except asyncio.CancelledError:
-            if self._ended or self._holder is None:
-                raise  # what the holder waits for goes on without the stream
-            self._calls.take_back(self._holder, request.request_id)
-            result.status.CopyFrom(_status(Cancelled("the operation was taken back"), operation.traceparent))
-        except Exception as error:
-            self._error = error
         finally:
             if span is not None and token is not None:
                 span.end()
                 otel.detach(token)
-            self._waiting.pop(operation.seq, None)
+
+    def _answered(self, operation: pb.LeaseOperation, result: pb.LeaseResult, done: "asyncio.Task[None]") -> None:
+        """Sends the answer to an acquire. One that was cancelled may never have begun."""
+        self._waiting.pop(operation.seq, None)
+        if done.cancelled():
+            if not self._ended and self._holder is not None:  # else what it waits for goes on without the stream
+                self._calls.take_back(self._holder, operation.acquire.request_id)
+            result.Clear()
+            result.seq = operation.seq
+            result.status.CopyFrom(_status(Cancelled("the operation was taken back"), operation.traceparent))
+        elif (error := done.exception()) is not None:
+            self._error = error if isinstance(error, Exception) else None
         self._results.append(result)
         self._news.set()
 

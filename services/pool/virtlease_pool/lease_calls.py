@@ -66,9 +66,12 @@ class LeaseCalls:
 
     def take_back(self, holder: Holder, request_id: str) -> None:
         """The caller of an acquire wants no lease any more; one that was granted meanwhile is given back."""
-        if (task := holder.under_way.get(request_id)) is not None:
-            task.cancel()
+        task = holder.under_way.get(request_id)
         _, lease = holder.granted.pop(request_id, (b"", None))
+        if task is not None and not task.done():
+            task.cancel()
+        elif task is not None and not task.cancelled() and task.exception() is None:
+            lease = task.result()  # granted in this moment, and not remembered yet
         if lease is not None and lease.over is None:
             self.leases.release(lease.terms.owner, lease.lease_id, discard=False)
 
