@@ -66,7 +66,9 @@ bench: setup test-packages ## Measure it against its peers: NAME=session for one
 test-kill9: setup test-packages ## Kill a durable session service at random, ROUNDS times
 	ROUNDS=$(or $(ROUNDS),40) $(BIN)/pytest -s tests/kill9
 
-test-faults: setup test-packages ## Redis clusters that move, primaries that die, servers that stand still
+test-faults: setup test-packages ## Servers, daemons and QEMU guests that move, stand still and die
+	@scripts/test_packages.sh libvirtd:libvirt-daemon virsh:libvirt-clients qemu-system-x86_64:qemu-system-x86 \
+	  qemu-img:qemu-utils busybox:busybox-static
 	$(BIN)/pytest -s tests/faults
 
 clients-go: setup ## Generate the Go stubs, with the plugins that its go.mod pins

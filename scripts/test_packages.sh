@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs the programs that the tests run against, as far as it may. Where it may not, their tests are skipped.
+# Arguments are more of them, as program:package.
 set -euo pipefail
 
 missing=()
-for pair in redis-server:redis-server redis-sentinel:redis-sentinel strace:strace h2load:nghttp2-client; do
+for pair in redis-server:redis-server redis-sentinel:redis-sentinel strace:strace h2load:nghttp2-client "$@"; do
   command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
 ((${#missing[@]})) || exit 0
