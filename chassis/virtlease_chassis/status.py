@@ -28,13 +28,45 @@ CODES: dict[type[errors.DomainError], grpc.StatusCode] = {
 }
 
 
+_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class Relayed(errors.DomainError):
+    """What another replica answered to a call that was passed on to it: the caller is told the same."""
+
+    def __init__(self, status: status_pb2.Status) -> None:
+        super().__init__(status.message)
+        self.status = status
+
+    @classmethod
+    def of(cls, error: grpc.aio.AioRpcError) -> "Relayed":
+        """Reads the error of a call."""
+        details = dict(error.trailing_metadata() or ()).get(DETAILS_KEY)
+        if isinstance(details, bytes):
+            return cls(status_pb2.Status.FromString(details))
+        return cls(status_pb2.Status(code=error.code().value[0], message="the replica that is to answer cannot"))
+
+    @property
+    def told_reason(self) -> str:
+        """The reason that the other replica gave; empty when it gave none."""
+        info = error_details_pb2.ErrorInfo()
+        for detail in self.status.details:
+            if detail.Unpack(info):
+                return str(info.reason)
+        return ""
+
+
 def code_of(error: errors.DomainError) -> grpc.StatusCode:
     """The status code of a domain error."""
+    if isinstance(error, Relayed):
+        return _BY_NUMBER[error.status.code]
     return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
 
 
 def to_status(error: errors.DomainError, trace_id: str = "") -> status_pb2.Status:
     """The google.rpc.Status of a domain error: always with ErrorInfo, and with the details its kind carries."""
+    if isinstance(error, Relayed) and error.told_reason:
+        return error.status
     metadata = {**error.metadata, **({"trace_id": trace_id} if trace_id else {})}
     details = [_pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))]
     if error.retry_after is not None:

@@ -35,7 +35,7 @@ class Served:
 @contextlib.asynccontextmanager
 async def serve_pool(*, identity_file: Path | None = None, token: str = "", **settings: Any) -> AsyncIterator[Served]:
     """Serves on a free port with these settings of the pool; drained at the end."""
-    common = ProcessSettings(identity_file=identity_file, drain_timeout=2)
+    common = ProcessSettings(identity_file=identity_file, drain_timeout=0.5)
     pool = PoolSettings(**{"address": Address(host="127.0.0.1"), **settings})
     with ProcessTelemetry("test", common, serve_metrics=False) as telemetry:
         process = Process(Loaded({ProcessSettings: common, PoolSettings: pool}), telemetry, asyncio.Event())

@@ -20,7 +20,7 @@ from virtlease_chassis.errors import DomainError
 from virtlease_chassis.identity import Authenticator, Caller, current_caller, reauthenticate
 from virtlease_chassis.rpc.calls import Calls
 from virtlease_chassis.rpc.deadline import call_deadline
-from virtlease_chassis.rpc.peer import call_peer
+from virtlease_chassis.rpc.peer import call_metadata, call_peer
 from virtlease_chassis.status import DETAILS_KEY, code_of, internal_status, to_status
 from virtlease_chassis.telemetry import remote_context, trace_id_of
 
@@ -131,6 +131,7 @@ class _Call:
             caller.require(self._method.scope)
         current_caller.set(caller)
         call_peer.set(self._context.peer())
+        call_metadata.set(self._metadata)
         reauthenticate.set(self._caller)
         if (remaining := self._context.time_remaining()) is not None:
             call_deadline.set(asyncio.get_running_loop().time() + remaining)

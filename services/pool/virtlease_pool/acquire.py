@@ -1,6 +1,7 @@
 """Leasing a connection: from the line of the pool into the table of leases."""
 
 from virtlease_chassis.errors import InvalidArgument
+from virtlease_chassis.rpc.calls import ShuttingDown
 from virtlease_chassis.rpc.deadline import time_left
 from virtlease_pool.hypervisors import Hypervisors
 from virtlease_pool.leases import Holder, Lease, LeaseTable
@@ -17,6 +18,8 @@ class Acquire:
         self._hypervisors = hypervisors
         self._leases = leases
         self._timeout = timeout
+        self.draining = False
+        """No new leases are granted: the service is about to stop."""
 
     @property
     def longest_wait(self) -> float:
@@ -26,6 +29,8 @@ class Acquire:
     async def lease(self, terms: Terms, wait: float | None, holder: Holder | None = None) -> Lease:
         """Waits for a connection and makes a lease of it. Raises what the pool raises, and HypervisorNotFound."""
         check_ttl(terms.ttl)
+        if self.draining:
+            raise ShuttingDown
         hypervisor = self._hypervisors[terms.hypervisor]
         loan = await hypervisor.pool.acquire(self.patience(wait), terms.owner)
         return self._leases.grant(terms, loan, holder)

@@ -1,9 +1,11 @@
 """The composition root: opens everything in order, and closes it in reverse."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
 
+import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
 from virtlease.pool.v1 import pool_service_pb2, vm_service_pb2
@@ -12,6 +14,7 @@ from virtlease_chassis.clock import SystemClock
 from virtlease_chassis.identity import Authenticator
 from virtlease_chassis.process import Process
 from virtlease_chassis.rpc import GrpcServer, Listen, Service
+from virtlease_chassis.rpc.channel import ChannelOptions, open_channel
 from virtlease_pool.acquire import Acquire
 from virtlease_pool.driver import LibvirtDriver
 from virtlease_pool.errors import LeaseExpired, LeaseKilled, OutcomeUnknown
@@ -23,7 +26,9 @@ from virtlease_pool.metrics import PoolTimes, observe
 from virtlease_pool.model import PoolEventType
 from virtlease_pool.once import Once
 from virtlease_pool.operate import Operate
+from virtlease_pool.peers import Peers, parse_peers
 from virtlease_pool.pool_servicer import PoolServicer
+from virtlease_pool.routing import Route, Routed
 from virtlease_pool.settings import PoolSettings
 from virtlease_pool.vm_calls import VmCalls
 from virtlease_pool.vm_servicer import VmServicer
@@ -44,6 +49,7 @@ _ENDS: dict[type[Exception], PoolEventType] = {
     LeaseExpired: PoolEventType.LEASE_EXPIRED,
     LeaseKilled: PoolEventType.LEASE_KILLED,
 }
+_SETTLE_SECONDS = 0.25
 log = logging.getLogger(__name__)
 
 
@@ -74,21 +80,27 @@ async def pool_service(
         once = Once(clock, keep=lambda error: isinstance(error, OutcomeUnknown))
         acquire = Acquire(hypervisors, leases, settings.acquire_timeout)
         vm_calls = VmCalls(hypervisors, leases, acquire, once, tracer)
-        lease_calls = LeaseCalls(hypervisors, leases, acquire, clock, settings.lease_ttl)
+        peers = await stack.enter_async_context(_open_peers(process, hypervisors))
+        lease_calls = LeaseCalls(hypervisors, leases, acquire, clock, settings.lease_ttl, peers.address)
         max_age = process.common.max_connection_age
+        routes = {
+            "acquire": Route(POOL_SERVICE.methods_by_name["AcquireLease"], peers),
+            "renew": Route(POOL_SERVICE.methods_by_name["RenewLease"], peers),
+            "release": Route(POOL_SERVICE.methods_by_name["ReleaseLease"], peers),
+        }
         pool_servicer = PoolServicer(
             hypervisors,
             lease_calls,
             Operate(hypervisors, leases, clock, settings.replica_name),
             once,
             clock,
-            lambda: Hold(lease_calls, tracer, max_age, ""),
+            lambda: Hold(lease_calls, routes, tracer, max_age),
         )
         vm_servicer = VmServicer(VM_SERVICE, vm_calls, hypervisors)
         server = GrpcServer(
             [
-                Service(POOL_SERVICE, pool_servicer, _scopes(POOL_SERVICE)),
-                Service(VM_SERVICE, vm_servicer, _scopes(VM_SERVICE)),
+                Service(POOL_SERVICE, Routed(POOL_SERVICE, pool_servicer, peers), _scopes(POOL_SERVICE)),
+                Service(VM_SERVICE, Routed(VM_SERVICE, vm_servicer, peers), _scopes(VM_SERVICE)),
             ],
             settings=process.common,
             authenticator=authenticator,
@@ -97,8 +109,50 @@ async def pool_service(
         )
         await server.start(listens)
         stack.push_async_callback(server.drain, process.common.drain_timeout)
+        stack.push_async_callback(_let_leases_end, server, peers, leases, acquire, process.common.drain_timeout / 2)
         log.info("pool service on %s", ", ".join(map(str, server.addresses)))
         yield server
+
+
+@contextlib.asynccontextmanager
+async def _open_peers(process: Process, hypervisors: Hypervisors) -> AsyncIterator[Peers]:
+    """The other replicas, whose health is followed; connections are kept for hypervisors that are this one's alone."""
+    settings = process.settings[PoolSettings]
+
+    def channel(address: str) -> grpc.aio.Channel:
+        return open_channel(ChannelOptions(address, settings.peers_tls_ca))
+
+    peers = Peers(settings.replica_name, parse_peers(settings.peers), channel, POOL_SERVICE.full_name)
+
+    async def settle() -> None:
+        while True:
+            for hypervisor in hypervisors:
+                hypervisor.pool.settle(here=peers.prefers_own(hypervisor.name))
+            await asyncio.sleep(_SETTLE_SECONDS)
+
+    tasks = []
+    if not peers.alone:
+        await peers.look()
+        tasks = [asyncio.create_task(peers.keep()), asyncio.create_task(settle())]
+    try:
+        yield peers
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await peers.close()
+
+
+async def _let_leases_end(
+    server: GrpcServer, peers: Peers, leases: LeaseTable, acquire: Acquire, seconds: float
+) -> None:
+    """Takes no new work, and serves the leases that there are until they have ended, for so long at most."""
+    peers.draining = acquire.draining = True
+    for service in ("", POOL_SERVICE.full_name, VM_SERVICE.full_name):
+        await server.set_health(service, False)
+    end = asyncio.get_running_loop().time() + seconds
+    while len(leases) and asyncio.get_running_loop().time() < end:
+        await asyncio.sleep(_SETTLE_SECONDS / 4)
 
 
 def _tell_of_leases(leases: LeaseTable, hypervisors: Hypervisors) -> None:

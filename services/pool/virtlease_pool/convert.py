@@ -33,8 +33,8 @@ def to_duration(value: float) -> Duration:
     return duration(round(value * 1000))
 
 
-def to_lease(lease: Lease, now: int) -> lease_pb2.Lease:
-    """A lease as its holder sees it. `now` is the wall clock in ms."""
+def to_lease(lease: Lease, now: int, address: str = "") -> lease_pb2.Lease:
+    """A lease as its holder sees it. `now` is the wall clock in ms, `address` where its replica is reached."""
     return lease_pb2.Lease(
         lease_id=lease.lease_id,
         lease_ref=lease.ref,
@@ -43,6 +43,7 @@ def to_lease(lease: Lease, now: int) -> lease_pb2.Lease:
         ttl=to_duration(lease.ttl),
         acquire_time=timestamp(lease.acquired_at),
         expire_time=timestamp(now + round(lease.seconds_left * 1000)),
+        owner_address=address,
     )
 
 

@@ -258,6 +258,17 @@ class LeaseLost(Aborted):
         super().__init__("the replica that held the lease is gone; acquire another lease")
 
 
+class LeaseUnreachable(Unavailable):
+    """Raised when the replica that has a lease does not answer: the lease may live, or have died with it."""
+
+    reason = "LEASE_UNREACHABLE"
+
+    def __init__(self, replica: str) -> None:
+        super().__init__(
+            f"the replica {replica!r} that has the lease does not answer", metadata={"replica": replica}, retry_after=1
+        )
+
+
 class LeaseBusy(ResourceExhausted):
     """Raised when too many calls already wait on one lease."""
 

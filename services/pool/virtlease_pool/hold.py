@@ -8,9 +8,11 @@ What is ready when the stream can take another message goes out together.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextvars import Token
+from typing import Any
 
+from google.protobuf.message import Message
 from google.rpc import status_pb2
 from opentelemetry import context as otel
 from opentelemetry import trace
@@ -27,7 +29,7 @@ from virtlease_chassis.errors import (
     Unauthenticated,
 )
 from virtlease_chassis.identity import Caller, current_caller, reauthenticate
-from virtlease_chassis.rpc.calls import draining
+from virtlease_chassis.rpc.calls import ShuttingDown, draining
 from virtlease_chassis.status import to_status
 from virtlease_chassis.telemetry import remote_context
 from virtlease_chassis.wire import checked_milliseconds, timestamp
@@ -36,6 +38,7 @@ from virtlease_pool.acquire import check_ttl
 from virtlease_pool.lease_calls import LeaseCalls
 from virtlease_pool.leases import Holder, Lease
 from virtlease_pool.leases.table import check_holder_id, new_holder_id
+from virtlease_pool.routing import Route
 
 WINDOW = 1024
 """How many operations a holder may have outstanding."""
@@ -54,11 +57,11 @@ _SAMPLED = "01"
 class Hold:
     """One stream of a holder. See `leases.holder.Listener`."""
 
-    def __init__(self, calls: LeaseCalls, tracer: trace.Tracer, max_age: float, address: str) -> None:
-        """`max_age` in seconds is when the client is asked to move; `address` is where this replica is reached."""
+    def __init__(self, calls: LeaseCalls, routes: Mapping[str, Route], tracer: trace.Tracer, max_age: float) -> None:
+        """`routes` say where each operation goes; `max_age` in seconds is when the client is asked to move."""
         self._calls = calls
         self._tracer = tracer
-        self._address = address
+        self._routes = routes
         self._caller = current_caller.get()
         self._holder: Holder | None = None
         self._results: list[pb.LeaseResult] = []
@@ -125,8 +128,8 @@ class Hold:
         welcome = pb.HolderWelcome(
             holder_id=holder.holder_id,
             heartbeat_interval=convert.to_duration(holder.ttl / 3),
-            held=[convert.to_lease(lease, now) for lease in holder.leases],
-            owner_address=self._address,
+            held=[convert.to_lease(lease, now, self._calls.address) for lease in holder.leases],
+            owner_address=self._calls.address,
         )
         return pb.HoldLeasesResponse(welcome=welcome, window=WINDOW, server_time=timestamp(now))
 
@@ -188,15 +191,17 @@ class Hold:
         result = pb.LeaseResult(seq=operation.seq)
         try:
             owner = self._acting(operation).principal.name
-            match operation.WhichOneof("request"):
+            name = operation.WhichOneof("request")
+            if name is not None and self._routes[name].is_elsewhere(getattr(operation, name)):
+                self._wait_for(operation, result, self._pass_on(name, operation, result))
+                return
+            match name:
                 case "renew":
                     result.renew.CopyFrom(self._calls.renew(operation.renew, owner))
                 case "release":
                     result.release.CopyFrom(self._calls.release(operation.release, owner))
                 case "acquire":
-                    task = asyncio.create_task(self._acquire(operation, owner, result))
-                    self._waiting[operation.seq] = task
-                    task.add_done_callback(lambda done: self._answered(operation, result, done))
+                    self._wait_for(operation, result, self._acquire(operation, owner, result))
                     return
                 case _:
                     raise InvalidArgument("operations.request", "an operation is one of the calls")
@@ -204,6 +209,33 @@ class Hold:
             result.status.CopyFrom(_status(error, operation.traceparent))
         self._results.append(result)
         self._news.set()
+
+    def _wait_for(self, operation: pb.LeaseOperation, result: pb.LeaseResult, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._waiting[operation.seq] = task
+        task.add_done_callback(lambda done: self._answered(operation, result, done))
+
+    async def _pass_on(self, name: str, operation: pb.LeaseOperation, result: pb.LeaseResult) -> None:
+        """Has another replica answer. Its lease belongs to the same holder, and is renewed by calls of its own."""
+        request = getattr(operation, name)
+        if name == "acquire" and self._holder is not None:
+            request.holder_id = self._holder.holder_id
+            if not request.HasField("ttl"):
+                request.ttl.CopyFrom(convert.to_duration(self._holder.ttl))
+
+        async def here(_request: Message) -> Message:
+            raise ShuttingDown  # the others went away meanwhile; the client asks again
+
+        timeout = checked_milliseconds(operation.timeout, "operations.timeout") / 1000
+        try:
+            async with asyncio.timeout(timeout if operation.HasField("timeout") else None):
+                answer = await self._routes[name].answer(request, here, operation.principal)
+            getattr(result, name).CopyFrom(answer)
+        except TimeoutError:
+            error = DeadlineExceeded("the other replica did not answer in time")
+            result.status.CopyFrom(_status(error, operation.traceparent))
+        except DomainError as error:
+            result.status.CopyFrom(_status(error, operation.traceparent))
 
     async def _acquire(self, operation: pb.LeaseOperation, owner: str, result: pb.LeaseResult) -> None:
         request = operation.acquire

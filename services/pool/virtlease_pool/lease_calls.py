@@ -21,11 +21,18 @@ from virtlease_pool.model import VmRef
 
 
 class LeaseCalls:
-    """`lease_ttl` in seconds is what a lease gets whose holder asks for none."""
+    """`lease_ttl` in seconds is what a lease gets whose holder asks for none; `address` is where this replica is."""
 
     def __init__(
-        self, hypervisors: Hypervisors, leases: LeaseTable, acquire: Acquire, clock: Clock, lease_ttl: float
+        self,
+        hypervisors: Hypervisors,
+        leases: LeaseTable,
+        acquire: Acquire,
+        clock: Clock,
+        lease_ttl: float,
+        address: str = "",
     ) -> None:
+        self.address = address
         self._hypervisors = hypervisors
         self.leases = leases
         self._acquire = acquire
@@ -81,7 +88,9 @@ class LeaseCalls:
             raise lease.over.with_traceback(None)
         now = self._clock.wall()
         return lease_pb2.AcquireLeaseResponse(
-            lease=convert.to_lease(lease, now), holder_id=lease.holder.holder_id, server_time=timestamp(now)
+            lease=convert.to_lease(lease, now, self.address),
+            holder_id=lease.holder.holder_id,
+            server_time=timestamp(now),
         )
 
     def renew(self, request: lease_pb2.RenewLeaseRequest, owner: str) -> lease_pb2.RenewLeaseResponse:
@@ -94,7 +103,7 @@ class LeaseCalls:
             lease.renew(ttl)
         now = self._clock.wall()
         return lease_pb2.RenewLeaseResponse(
-            leases=[convert.to_lease(lease, now) for lease in leases], server_time=timestamp(now)
+            leases=[convert.to_lease(lease, now, self.address) for lease in leases], server_time=timestamp(now)
         )
 
     def release(self, request: lease_pb2.ReleaseLeaseRequest, owner: str) -> lease_pb2.ReleaseLeaseResponse:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from virtlease.pool.v1 import lease_pb2
 from virtlease.pool.v1 import operate_pb2 as pb
 from virtlease_chassis import page_token
 from virtlease_chassis.clock import Clock
@@ -32,8 +33,8 @@ class Operate:
             raise InvalidArgument("page_size", f"between 0 and {_LARGEST_PAGE}")
         if request.hypervisor:
             _ = self._hypervisors.leased(request.hypervisor)
-        owner = "" if caller.principal.has(OPERATE) else caller.principal.name
-        selection = [request.hypervisor, owner]
+        selection = _selection(request, caller)
+        _, owner = selection
         after = page_token.decode(request.page_token, selection)
         found = sorted(
             (
@@ -68,6 +69,29 @@ class Operate:
         hypervisor = self._hypervisors[name]
         act(hypervisor)
         return hypervisor
+
+
+def merge_pages(
+    request: pb.ListLeasesRequest, pages: list[pb.ListLeasesResponse], caller: Caller
+) -> pb.ListLeasesResponse:
+    """One page of the pages of several replicas for the same request."""
+    found = sorted((lease for page in pages for lease in page.leases), key=_order_told)
+    page = found[: request.page_size or _DEFAULT_PAGE]
+    more = len(found) > len(page) or any(each.next_page_token for each in pages)
+    return pb.ListLeasesResponse(
+        leases=page,
+        next_page_token=page_token.encode(_order_told(page[-1]), _selection(request, caller)) if more else "",
+        server_time=pages[0].server_time,
+    )
+
+
+def _selection(request: pb.ListLeasesRequest, caller: Caller) -> list[str]:
+    """The hypervisor, and whose leases; empty for all."""
+    return [request.hypervisor, "" if caller.principal.has(OPERATE) else caller.principal.name]
+
+
+def _order_told(lease: lease_pb2.LeaseInfo) -> str:
+    return f"{lease.acquire_time.ToMilliseconds():016d} {lease.lease_ref}"
 
 
 def _order(lease: Lease) -> str:

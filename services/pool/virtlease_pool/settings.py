@@ -2,9 +2,9 @@
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, FilePath
+from pydantic import AfterValidator, Field, FilePath, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from virtlease_chassis.address import Address, AddressSetting
@@ -13,6 +13,13 @@ from virtlease_chassis.watched_file import WatchedFile
 from virtlease_pool.core import Policy
 from virtlease_pool.hypervisor_file import check_name, check_uri, read_hypervisors
 from virtlease_pool.model import HypervisorConfig
+from virtlease_pool.peers import parse_peers
+
+
+def check_peers(value: str) -> str:
+    """Raises ValueError unless it lists replicas."""
+    parse_peers(value)
+    return value
 
 
 class PoolSettings(Settings):
@@ -74,6 +81,12 @@ class PoolSettings(Settings):
     replica: str = Field("", max_length=253)
     """The name of this replica, which no other one has. The name of the host when it is not set."""
 
+    peers: Annotated[str, AfterValidator(check_peers)] = ""
+    """All replicas as `name=host:port`, this one included, with commas between. There is only this one when empty."""
+
+    peers_tls_ca: FilePath | None = None
+    """The certificate authority of the replicas, which speak TLS to each other when it is set."""
+
     lease_ttl: float = Field(15, ge=3, le=300)
     """How long a lease lives without being renewed, when its holder does not say."""
 
@@ -94,6 +107,12 @@ class PoolSettings(Settings):
             check_timeout=self.check_timeout,
             leak_after=self.leak_after,
         )
+
+    @model_validator(mode="after")
+    def _knows_itself(self) -> Self:
+        if self.peers and self.replica_name not in parse_peers(self.peers):
+            raise ValueError(f"VIRTLEASE_POOL_PEERS does not name this replica, {self.replica_name!r}")
+        return self
 
     @property
     def replica_name(self) -> str:

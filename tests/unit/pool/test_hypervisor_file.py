@@ -6,6 +6,8 @@ import pytest
 
 from virtlease_chassis.settings import SettingsError
 from virtlease_pool.hypervisor_file import read_hypervisors
+from virtlease_pool.peers import parse_peers
+from virtlease_pool.settings import PoolSettings
 
 
 def test_a_good_file(tmp_path: Path) -> None:
@@ -58,3 +60,22 @@ def test_a_bad_file_is_told_all_that_is_wrong(tmp_path: Path, text: str, says: l
     for part in says:
         assert part in str(caught.value)
     assert "secret@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("peers", "said"),
+    [
+        ("pool-0", "is not name=host:port"),
+        ("pool-0=here", "is not name=host:port"),
+        ("=here:1", "is not name=host:port"),
+        ("pool-0=here:1, pool-0=there:1", "stands there twice"),
+        ("pool-1=here:1", "does not name this replica, 'pool-0'"),
+    ],
+)
+def test_a_bad_list_of_replicas_stops_the_start(peers: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        PoolSettings(replica="pool-0", peers=peers)
+
+
+def test_replicas_are_listed_by_name() -> None:
+    assert parse_peers("pool-0=a:1, pool-1=b:2,") == {"pool-0": "a:1", "pool-1": "b:2"}

@@ -106,6 +106,7 @@ class Pool(Generic[C]):
         self._closed = False
         self._ready = True  # active, not tripped and not closed
         self._shrunk = False  # there may be more than max_size
+        self._here = True
         self._retry: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -181,6 +182,12 @@ class Pool(Generic[C]):
         self._generation += 1
         self._tell("mode", f"recycled, generation {self._generation}")
         self._close_idle("recycled")
+
+    def settle(self, *, here: bool) -> None:
+        """Whether connections are kept for later. Elsewhere none is: each is closed as soon as it is free."""
+        self._here = here
+        if not here:
+            self._close_idle("moved")
 
     def trip(self, error: Exception) -> None:
         """Refuses callers with this error until `recover`: somebody else knows that the place cannot be worked with."""
@@ -278,7 +285,9 @@ class Pool(Generic[C]):
         waiter.future.set_result(self._lend(slot, now, waiter.borrower))
 
     def _keep(self, slot: Slot[C]) -> None:
-        if self._idle and self._idle[-1].idle_since > slot.idle_since:
+        if not self._here:
+            self._close(slot, "moved")
+        elif self._idle and self._idle[-1].idle_since > slot.idle_since:
             bisect.insort(self._idle, slot, key=lambda each: each.idle_since)  # it was checked where it stood
         else:
             self._idle.append(slot)
@@ -459,7 +468,7 @@ class Pool(Generic[C]):
     def _fill(self) -> int:
         """Opens a connection when fewer than `min_idle` are at hand."""
         at_hand = len(self._idle) + self._under_way() - self._line.waiting
-        if not self._ready or at_hand >= self._policy.min_idle or not self._may_open():
+        if not self._ready or not self._here or at_hand >= self._policy.min_idle or not self._may_open():
             return 0
         self._open_one()
         return 1
