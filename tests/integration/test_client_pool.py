@@ -115,8 +115,10 @@ def test_the_synchronous_twin(target) -> None:
         with pytest.raises(WrongState) as caught:
             connection.execute_command("start_vm")
         assert caught.value.reason == "ALREADY_IN_STATE"
+        made = connection.execute_command("create_snapshot", name="one", progress=steps.append)
+        assert (made.snapshot.name, len(steps) > 0) == ("one", True)
         with pytest.raises(NotSupported):
-            connection.execute_command("create_snapshot", name="one", progress=steps.append)
+            connection.execute_command("create_snapshot", name="two", disk_only=True)
         other = pool.get_connection(VM)
         pool.release_connection(VM, other)
         assert [stats.leased for stats in pool.stats()] == [1]

@@ -37,7 +37,8 @@ def test_g5_strangers_beyond_loopback_get_no_tool_that_writes() -> None:
 
 
 def test_tools_are_allowed_and_denied_by_name_and_alias() -> None:
-    assert offered(allow_tools=("get_vm", "list_*")) == {"get_vm", "list_vms", "list_sessions", "list_hypervisors"}
+    listing = {"list_vms", "list_snapshots", "list_sessions", "list_hypervisors"}
+    assert offered(allow_tools=("get_vm", "list_*")) == {"get_vm", *listing}
     assert "suspend_vm" not in offered(deny_tools=("pause_vm",))  # its alias
     assert "suspend_vm" not in offered(allow_tools=("suspend_vm",), deny_tools=("*_vm",))
     assert "start_vm" not in offered(allow_tools=("start_vm",), toolsets=("sessions",))
