@@ -30,6 +30,7 @@ from virtlease_pool.peers import Peers, parse_peers
 from virtlease_pool.pool_servicer import PoolServicer
 from virtlease_pool.routing import Route, Routed
 from virtlease_pool.settings import PoolSettings
+from virtlease_pool.slots import LocalSlots, RedisSlots, Slots
 from virtlease_pool.vm_calls import VmCalls
 from virtlease_pool.vm_servicer import VmServicer
 
@@ -70,8 +71,11 @@ async def pool_service(
     tracer = process.telemetry.tracer("pool")
     meter = process.telemetry.meter
     async with contextlib.AsyncExitStack() as stack:
+        slots = await stack.enter_async_context(open_slots(settings))
         hypervisors = await stack.enter_async_context(
-            open_hypervisors(settings.hypervisors(), LibvirtDriver(), settings.policy, clock, PoolTimes(meter).of)
+            open_hypervisors(
+                settings.hypervisors(), LibvirtDriver(), settings.policy, clock, PoolTimes(meter).of, slots
+            )
         )
         leases = LeaseTable(clock, settings.replica_name)
         _tell_of_leases(leases, hypervisors)
@@ -153,6 +157,22 @@ async def _let_leases_end(
     end = asyncio.get_running_loop().time() + seconds
     while len(leases) and asyncio.get_running_loop().time() < end:
         await asyncio.sleep(_SETTLE_SECONDS / 4)
+
+
+@contextlib.asynccontextmanager
+async def open_slots(settings: PoolSettings) -> AsyncIterator[Slots]:
+    """The slots that the settings ask for: shared with other replicas, or this replica's alone."""
+    if (target := settings.redis) is None:
+        yield LocalSlots()
+        return
+    replicas = max(1, len(parse_peers(settings.peers)))
+    slots = RedisSlots(target, settings.redis_prefix, settings.replica_name, replicas, settings.slot_ttl)
+    keeping = asyncio.create_task(slots.keep())
+    try:
+        yield slots
+    finally:
+        keeping.cancel()
+        await slots.close()
 
 
 def _tell_of_leases(leases: LeaseTable, hypervisors: Hypervisors) -> None:

@@ -16,6 +16,7 @@ from virtlease_pool.event_log import EventLog
 from virtlease_pool.in_flight import InFlight
 from virtlease_pool.model import HypervisorConfig, PoolEvent, PoolEventType, VmEvent
 from virtlease_pool.ports import Connection, Driver
+from virtlease_pool.slots import ClaimingConnector, LocalSlots, Slots
 
 # How long the start waits for hypervisors to answer, so that the first calls find them. One that is down or slow is
 # tried on in the background.
@@ -81,12 +82,15 @@ class Hypervisor:
 class Hypervisors:
     """All hypervisors by name. They can change while the service runs."""
 
-    def __init__(self, driver: Driver, policy: Policy, clock: Clock, observer: Callable[[str], Observer]) -> None:
+    def __init__(
+        self, driver: Driver, policy: Policy, clock: Clock, observer: Callable[[str], Observer], slots: Slots
+    ) -> None:
         """`observer` makes what is told the times of one hypervisor's pool."""
         self._driver = driver
         self._policy = policy
         self._clock = clock
         self._observer = observer
+        self.slots = slots
         self._hypervisors: dict[str, Hypervisor] = {}
         self._retired: dict[str, Hypervisor] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -154,9 +158,13 @@ class Hypervisors:
         def tell(event: str, detail: str) -> None:
             self.tell(_POOL_EVENTS[event], config.name, detail or event)
 
+        def cap() -> int:
+            known = self._hypervisors.get(config.name)
+            return (known.config if known else config).max_size
+
         pool = Pool(
             config.name,
-            DriverConnector(config, self._driver),
+            ClaimingConnector(DriverConnector(config, self._driver), self.slots, config.name, cap),
             self._policy_of(config),
             tell,
             self._observer(config.name),
@@ -198,12 +206,13 @@ async def open_hypervisors(
     policy: Policy,
     clock: Clock,
     observer: Callable[[str], Observer] = lambda _name: Observer(),
+    slots: Slots | None = None,
 ) -> AsyncIterator[Hypervisors]:
     """Opens the control connections, and pools that open their own when they are first asked.
 
     `configs` is asked again every second; another answer is put into effect.
     """
-    hypervisors = Hypervisors(driver, policy, clock, observer)
+    hypervisors = Hypervisors(driver, policy, clock, observer, slots or LocalSlots())
     hypervisors.apply(configs())
     tasks = [
         asyncio.create_task(maintain(lambda: (hypervisor.pool for hypervisor in hypervisors))),

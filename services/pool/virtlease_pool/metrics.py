@@ -83,6 +83,12 @@ def observe(meter: Meter, hypervisors: Hypervisors, leases: LeaseTable) -> None:
     gauge("db.client.connection.max", "{connection}", "The cap on connections.", lambda h, _: h.config.max_size)
     gauge("db.client.connection.pending_requests", "{request}", "Callers that wait.", lambda _, stats: stats.waiting)
     total("db.client.connection.timeouts", "{timeout}", "Callers that waited in vain.", lambda _, stats: stats.timeouts)
+    gauge(
+        "virtlease.pool.slots",
+        "{slot}",
+        "Slots of the hypervisor that this replica has.",
+        lambda h, _: hypervisors.slots.held(h.name),
+    )
     gauge("virtlease.pool.oldest_wait", "s", "How long the first in line has waited.", lambda _, s: s.oldest_wait)
     gauge("virtlease.pool.failing", "1", "1 while callers are refused.", lambda _, stats: int(stats.failing))
     gauge("virtlease.pool.paused", "1", "1 while it is paused or draining.", lambda _, s: s.mode is not Mode.ACTIVE)

@@ -4,10 +4,11 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, FilePath, model_validator
+from pydantic import AfterValidator, Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from virtlease_chassis.address import Address, AddressSetting
+from virtlease_chassis.redis_url import Target, parse
 from virtlease_chassis.settings import Settings
 from virtlease_chassis.watched_file import WatchedFile
 from virtlease_pool.core import Policy
@@ -89,6 +90,28 @@ class PoolSettings(Settings):
 
     lease_ttl: float = Field(15, ge=3, le=300)
     """How long a lease lives without being renewed, when its holder does not say."""
+
+    redis_url: SecretStr | None = None
+    """The Redis or Valkey by which replicas share a hypervisor's cap: as VIRTLEASE_SESSION_REDIS_URL. Without it there
+    can be one replica."""
+
+    redis_prefix: str = Field("virtlease", pattern="^[A-Za-z0-9._-]{1,64}$")
+    """What the names of all keys in Redis begin with."""
+
+    slot_ttl: float = Field(30, ge=1, le=600)
+    """How long a replica that died keeps its slots. No shorter than libvirtd takes to notice that a client is gone."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_is_one(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            parse(url.get_secret_value())
+        return url
+
+    @property
+    def redis(self) -> Target | None:
+        """Where Redis is, if replicas share their caps."""
+        return parse(self.redis_url.get_secret_value()) if self.redis_url else None
 
     @property
     def policy(self) -> Policy:
