@@ -134,7 +134,7 @@ class Counting:
 
 async def test_p5_pools_of_three_replicas_share_one_cap(server) -> None:
     Counting.open_now = Counting.most = 0
-    # Each loan gives its slot back: who keeps idle connections keeps their slots, and so one replica has each hypervisor
+    # Each loan gives its slot back: idle connections keep their slots, and so each hypervisor has a preferred replica
     policy = Policy(max_size=CAP, max_usage=1, max_opening=CAP)
     async with replica(server, "a") as a, replica(server, "b") as b, replica(server, "c") as c:
         pools = [Pool("host", ClaimingConnector(Counting(), slots, "host", lambda: CAP), policy) for slots in (a, b, c)]
