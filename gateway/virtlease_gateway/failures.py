@@ -38,6 +38,7 @@ HINTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "CONFIRMATION_UNSUPPORTED": ("Ask a person to do it with a client that supports elicitation.", ()),
     "OUTCOME_UNKNOWN": ("Read the VM with get_vm to see whether the call had its effect.", ("get_vm",)),
     "ACQUIRE_TIMEOUT": ("All connections are in use. Try again later.", ()),
+    "TOO_MANY_HELD_LEASES": ("Call release_lease with one that is no longer needed.", ("release_lease",)),
     "LEASE_EXPIRED": ("Call acquire_lease for another lease, or leave lease_id out.", ("acquire_lease",)),
     "LEASE_RELEASED": ("Call acquire_lease for another lease, or leave lease_id out.", ("acquire_lease",)),
     "LEASE_NOT_FOUND": ("Call acquire_lease for a lease, or leave lease_id out.", ("acquire_lease",)),
@@ -49,6 +50,8 @@ HINTS: dict[str, tuple[str, tuple[str, ...]]] = {
 OWN_REASONS: dict[str, tuple[str, str]] = {
     "INVALID_ARGUMENTS": ("INVALID_ARGUMENT", "arguments do not fit the tool; names them all"),
     "HYPERVISOR_NOT_OFFERED": ("PERMISSION_DENIED", "this deployment does not reach that hypervisor"),
+    "HELD_LEASE_OVER": ("ABORTED", "the lease that a session held was over before a call that writes; call again"),
+    "TOO_MANY_HELD_LEASES": ("RESOURCE_EXHAUSTED", "the owner's sessions hold as many leases as they may"),
     "NO_RESULT": ("INTERNAL", "a service ended a call without a result"),
     "CONFIRMATION_REQUIRED": (
         "FAILED_PRECONDITION",

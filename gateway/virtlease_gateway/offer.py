@@ -10,6 +10,7 @@ from virtlease_gateway.confirm import Confirmation, Planner
 from virtlease_gateway.confirm.ledger import Ledger
 from virtlease_gateway.confirm.seal import Seal
 from virtlease_gateway.contracts import Contract, Effect, RpcCompletion, RpcTool
+from virtlease_gateway.held_leases import HeldLeases
 from virtlease_gateway.policy import HypervisorPolicy, ToolPolicy
 from virtlease_gateway.resources import Completer, Reading
 from virtlease_gateway.services_file import Offered
@@ -41,7 +42,8 @@ class Offer:
         self._wall = Wall(HypervisorPolicy(settings.allow_hypervisors, settings.deny_hypervisors))
         self._confirmation = settings.confirmation
         self._backends = backends
-        self._kept = Kept(sessions, Bindings(sessions))
+        self.leases = HeldLeases(sessions, settings.leases_per_owner)
+        self._kept = Kept(sessions, Bindings(sessions), self.leases)
         self._ledger, self._seal = Ledger(sessions), Seal(self.key)
         self.names: set[str] = set()
 
@@ -79,6 +81,8 @@ class Offer:
         backend = self._backends.of(tool.method, target)
         call = RpcCall(tool, backend, kept, self._wall, self.names, self._confirm(tool, target))
         self.tools.append(ServedTool.of(call, contract))
+        if call.ends_lease:
+            self.leases.release = call.give_back
         self.names |= {tool.name, *tool.aliases}
         self.aliases.update(dict.fromkeys(tool.aliases, tool.name))
         self.scopes.add(tool.scope)

@@ -12,7 +12,7 @@ import grpc
 
 from virtlease.client import CallFailed, SessionPipeline
 from virtlease.session.v1 import session_calls_pb2 as calls
-from virtlease.session.v1 import session_pb2
+from virtlease.session.v1 import session_pb2, session_service_pb2_grpc, watch_pb2
 from virtlease_chassis.identity import Principal
 from virtlease_chassis.telemetry import traceparent
 from virtlease_gateway.users import Introduction
@@ -21,14 +21,21 @@ HISTORY_KEY = "_history"
 _HISTORY_ITEMS = 100
 _HISTORY_BYTES = 48 * 1024
 
+_PAUSE = 1.0
+_OVER = (watch_pb2.SESSION_EVENT_TYPE_EXPIRED, watch_pb2.SESSION_EVENT_TYPE_ENDED)
+
 log = logging.getLogger(__name__)
 
 
 class Sessions:
     """The session service, as far as calls to other services need it. `timeout` is in seconds."""
 
-    def __init__(self, pipeline: SessionPipeline, introduction: Introduction, timeout: float) -> None:
+    def __init__(
+        self, pipeline: SessionPipeline, channel: grpc.aio.Channel, introduction: Introduction, timeout: float
+    ) -> None:
+        """`channel` leads to the service too, for what the pipeline has not."""
         self._pipeline = pipeline
+        self._stub = session_service_pb2_grpc.SessionServiceStub(channel)
         self._introduction = introduction
         self._timeout = timeout
         self._later: set[asyncio.Task[None]] = set()
@@ -46,7 +53,16 @@ class Sessions:
         return session_id
 
     async def record(self, session_id: str, user: Principal, entry: Mapping[str, Any]) -> None:
-        """Appends a call to the session's history, which is a use of the session. Raises CallFailed."""
+        """Appends a call to the session's history, which is a use of the session. Raises CallFailed.
+
+        What happened is recorded even when whoever asked for it has gone meanwhile.
+        """
+        task = asyncio.create_task(self._append(session_id, user, entry))
+        self._later.add(task)
+        task.add_done_callback(self._done)
+        await asyncio.shield(task)
+
+    async def _append(self, session_id: str, user: Principal, entry: Mapping[str, Any]) -> None:
         append = session_pb2.Append(
             item=json.dumps(entry, separators=(",", ":")), max_items=_HISTORY_ITEMS, max_bytes=_HISTORY_BYTES
         )
@@ -59,19 +75,41 @@ class Sessions:
 
     def record_later(self, session_id: str, user: Principal, entry: Mapping[str, Any]) -> None:
         """The same for a caller who is gone: nobody waits for it, and a failure is only logged."""
-        task = asyncio.create_task(self._record_or_log(session_id, user, entry))
+        task = asyncio.create_task(self._append(session_id, user, entry))
         self._later.add(task)
-        task.add_done_callback(self._later.discard)
+        task.add_done_callback(self._done)
 
     async def close(self) -> None:
-        """Waits for what is recorded later."""
-        await asyncio.gather(*self._later)
+        """Waits for what is being recorded."""
+        await asyncio.gather(*self._later, return_exceptions=True)
 
-    async def _record_or_log(self, session_id: str, user: Principal, entry: Mapping[str, Any]) -> None:
-        try:
-            await self.record(session_id, user, entry)
-        except CallFailed as failure:
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._later.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
             log.warning("a call was not recorded in its session: %s", failure)
+
+    async def wait_until_over(self, session_id: str, user: Principal) -> None:
+        """Returns when a session has ended or expired, or is not the user's."""
+        request = watch_pb2.WatchSessionsRequest(session_id=session_id)
+        while True:
+            try:
+                async for response in self._stub.WatchSessions(request, metadata=self._introduction.metadata(user)):
+                    if any(event.type in _OVER for event in response.events):
+                        return
+                    if not request.resume_token:
+                        await self._peek(session_id, user)  # it may have been over before the watch began
+                    request.resume_token = response.resume_token
+            except CallFailed as failure:
+                if session_is_over(failure):
+                    return
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.OUT_OF_RANGE:
+                    request.resume_token = ""
+            await asyncio.sleep(_PAUSE)
+
+    async def _peek(self, session_id: str, user: Principal) -> None:
+        request = calls.GetSessionRequest(session_id=session_id, omit_values=True, peek=True)
+        await self._pipeline.get(request, **self._options(user))
 
     def _options(self, user: Principal) -> dict[str, Any]:
         return {

@@ -102,6 +102,9 @@ class GatewaySettings(Settings):
     jwt_tenant_claim: str | None = None
     """The claim that names the tenant. All are of the tenant `default` without it."""
 
+    leases_per_owner: int = Field(4, ge=0, le=1000)
+    """How many leases the sessions of one owner may hold. None at all when 0."""
+
     call_timeout: float = Field(60, gt=0, le=3600)
     """How long one tool call may take."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.message import Message
 
 from virtlease.tool.v1 import tool_pb2
 from virtlease_gateway.translate.shape import options_of
@@ -18,6 +19,10 @@ class Roles:
     """Names of fields; empty where an RPC has none of that role."""
 
     vm: str
+    hypervisor: str
+    lease: str
+    ends_lease: bool
+    grants_lease: bool
     request_id: str
     progress: str
     result: str
@@ -33,6 +38,10 @@ class Roles:
         assert result_type is not None, f"{method.full_name}: the field with the role RESULT is a message"
         return cls(
             vm=request.get(tool_pb2.ROLE_VM, ""),
+            hypervisor=request.get(tool_pb2.ROLE_HYPERVISOR, ""),
+            lease=(lease := request.get(tool_pb2.ROLE_LEASE, "")),
+            ends_lease=bool(lease) and options_of(method.input_type.fields_by_name[lease]).required,
+            grants_lease=not lease and _lease_in(method.output_type) is not None,
             request_id=request.get(tool_pb2.ROLE_REQUEST_ID, ""),
             progress=response.get(tool_pb2.ROLE_PROGRESS, ""),
             result=result,
@@ -44,6 +53,13 @@ class Roles:
             ),
         )
 
+    def hypervisor_of(self, request: Message) -> str:
+        """The hypervisor that a request names, by itself or by its VM; empty when it does not say."""
+        if self.hypervisor and (name := getattr(request, self.hypervisor)):
+            return str(name)
+        vm_id = str(getattr(request, self.vm)) if self.vm else ""
+        return vm_id.partition("/")[0] if "/" in vm_id else ""
+
     def without_secrets(self, arguments: Mapping[str, Any], *more: str) -> dict[str, Any]:
         """The arguments as a history may keep them, without those of `more` names too."""
         return {name: value for name, value in arguments.items() if name not in self.secrets and name not in more}
@@ -51,3 +67,21 @@ class Roles:
 
 def _by_role(message: Descriptor) -> "dict[tool_pb2.Role.ValueType, str]":
     return {options_of(field).role: field.name for field in reversed(message.fields)}
+
+
+def granted_lease(response: Message) -> tuple[str, str]:
+    """The lease that a response grants: its hypervisor and its id."""
+    name = _lease_in(response.DESCRIPTOR)  # type: ignore[arg-type]  # the C class is the same
+    lease = getattr(response, name or "")
+    roles = _by_role(lease.DESCRIPTOR)
+    return getattr(lease, roles[tool_pb2.ROLE_HYPERVISOR]), getattr(lease, roles[tool_pb2.ROLE_LEASE])
+
+
+def _lease_in(response: Descriptor) -> str | None:
+    """The field that holds a lease: one message with an id of one, and its hypervisor."""
+    for field in response.fields:
+        if field.message_type is not None and not field.is_repeated:
+            roles = _by_role(field.message_type)
+            if tool_pb2.ROLE_LEASE in roles and tool_pb2.ROLE_HYPERVISOR in roles:
+                return str(field.name)
+    return None

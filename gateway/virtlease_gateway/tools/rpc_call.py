@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+import grpc
 from fastmcp.server.dependencies import get_context
 from google.protobuf.message import Message
 from opentelemetry import trace
 
 from virtlease.client import CallFailed
+from virtlease.client.errors import LeaseLost
 from virtlease_chassis.identity import Principal
 from virtlease_chassis.telemetry import trace_id_of
 from virtlease_gateway.backend import Backend
@@ -21,9 +23,10 @@ from virtlease_gateway.bindings import Bindings
 from virtlease_gateway.confirm import Asked, Confirmation
 from virtlease_gateway.contracts import Effect, RpcTool
 from virtlease_gateway.failures import ToolFailure, bad_arguments, call_failure
+from virtlease_gateway.held_leases import HeldLeases
 from virtlease_gateway.sessions import Sessions, history_entry, session_is_over, session_ref
 from virtlease_gateway.tools.answer import Answer
-from virtlease_gateway.tools.roles import Roles
+from virtlease_gateway.tools.roles import Roles, granted_lease
 from virtlease_gateway.tools.wall import Wall
 from virtlease_gateway.translate import ArgumentDecoder, BadArguments, ResultEncoder
 from virtlease_gateway.users import current_user
@@ -37,10 +40,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Where calls are recorded: the session service, and which session belongs to which older client."""
+    """What sessions are good for: calls are recorded in them, older clients have one, and they hold leases."""
 
     sessions: Sessions
     bindings: Bindings
+    leases: HeldLeases
 
 
 class RpcCall:
@@ -80,6 +84,15 @@ class RpcCall:
     def is_quick(self) -> bool:
         """Whether nothing is said to the client but an answer of text: no progress, no question, no picture."""
         return not self.tool.method.server_streaming and self._confirmation is None and not self._encoder.has_image
+
+    @property
+    def ends_lease(self) -> bool:
+        """Whether its calls give leases back."""
+        return self._roles.ends_lease
+
+    async def give_back(self, lease_id: str, user: Principal) -> None:
+        """Gives a lease back for a session that is over. Raises CallFailed."""
+        await self._backend.answer(self._decoder.decode({self._roles.lease: lease_id}), user)
 
     async def run(self, arguments: dict[str, Any], *, bind: bool = True) -> Answer:
         """Runs the tool. A failure is an answer too. `bind` says whether the client may be one that has a session
@@ -139,7 +152,7 @@ class RpcCall:
             )
 
         try:
-            answer = await self._act(arguments, user, trace_id)
+            answer = await self._act(arguments, user, trace_id, session_id)
         except asyncio.CancelledError:
             kept.sessions.record_later(session_id, user, entry("CANCELLED"))
             raise
@@ -152,9 +165,11 @@ class RpcCall:
             answer.warning(HISTORY_NOT_RECORDED)
         return answer.made_with(session_id)
 
-    async def _act(self, arguments: dict[str, Any], user: Principal, trace_id: str) -> Answer:
+    async def _act(
+        self, arguments: dict[str, Any], user: Principal, trace_id: str, session_id: str | None = None
+    ) -> Answer:
         try:
-            return await self._answer(arguments, user)
+            return await self._answer(arguments, user, session_id)
         except Asked as asked:
             return Answer.asking(asked.question)
         except BadArguments as error:
@@ -165,7 +180,7 @@ class RpcCall:
             failure = call_failure(error)
         return self._refuse(failure, trace_id)
 
-    async def _answer(self, arguments: dict[str, Any], user: Principal) -> Answer:
+    async def _answer(self, arguments: dict[str, Any], user: Principal, session_id: str | None) -> Answer:
         user_may(user, self.tool.scope)
         token = arguments.get(CONFIRMATION_ARGUMENT) if self.takes_confirmation else None
         if token is not None:
@@ -176,12 +191,49 @@ class RpcCall:
             await self._confirmation.confirm(request, arguments, token, user)
         if self._roles.request_id:
             setattr(request, self._roles.request_id, str(uuid4()))
-        response = await self._response(request, user)
+        if session_id is None or self._kept is None:
+            response = await self._response(request, user)
+        else:
+            response = await self._response_on_lease(request, user, session_id, self._kept.leases)
         self._wall.sift(response)
         return Answer.of(self._encoder.encode(response), self._encoder.image(response))
 
     def _refuse(self, failure: ToolFailure, trace_id: str) -> Answer:
         return Answer.refused(failure, failure.hint(self._offered), trace_id)
+
+    async def _response_on_lease(
+        self, request: Message, user: Principal, session_id: str, leases: HeldLeases
+    ) -> Message:
+        """The response of a call with a session: on the lease that the session holds, if it holds one."""
+        roles = self._roles
+        if roles.grants_lease and leases.allowed:
+            leases.check_room(user)
+            response = await self._response(request, user)
+            leases.hold(user, session_id, *granted_lease(response))
+            return response
+        if roles.ends_lease:
+            response = await self._response(request, user)
+            leases.forget(getattr(request, roles.lease))
+            return response
+        held = (
+            ""
+            if not roles.lease or getattr(request, roles.lease)
+            else leases.find(user, session_id, roles.hypervisor_of(request))
+        )
+        if not held:
+            return await self._response(request, user)
+        setattr(request, roles.lease, held)
+        try:
+            return await self._response(request, user)
+        except LeaseLost as failure:
+            leases.forget(held)
+            if failure.code is not grpc.StatusCode.NOT_FOUND:
+                raise  # it was lost under the call, which may have had its effect
+            if self.tool.effect is not Effect.READ:
+                message = "the lease that the session held is over; the call will run on a connection of its own"
+                raise ToolFailure("ABORTED", "HELD_LEASE_OVER", message, retryable=True) from failure
+            request.ClearField(roles.lease)
+            return await self._response(request, user)
 
     async def _response(self, request: Message, user: Principal) -> Message:
         if not self.tool.method.server_streaming:

@@ -20,7 +20,7 @@ def test_every_reason_of_the_gateways_own_is_known_to_the_errors_page() -> None:
 
 def test_a_hint_speaks_only_of_tools_that_it_needs() -> None:
     for reason, (hint, needs) in HINTS.items():
-        assert set(re.findall(r"\b(?:list|get|create|acquire)_[a-z_]+", hint)) == set(needs), reason
+        assert set(re.findall(r"\b(?:list|get|create|acquire|release)_[a-z_]+", hint)) == set(needs), reason
 
 
 @pytest.mark.parametrize("code", list(grpc.StatusCode))
