@@ -137,6 +137,25 @@ async def test_g2_a_client_that_cannot_ask_gets_a_plan_and_calls_again(up: Addre
     assert await state(up) == "RUNNING"
 
 
+@ERAS
+async def test_g2_snapshots_are_confirmed_with_what_is_lost(up: Addresses, era: str) -> None:
+    person = Person("accept")
+    async with Client(up.mcp_url, mode=era, elicitation_handler=person) as client:
+        for name in ("one", "two"):
+            await client.call_tool("create_snapshot", {"vm_id": VM, "name": name})
+        await client.call_tool("suspend_vm", {"vm_id": VM})
+        back = await client.call_tool("revert_snapshot", {"vm_id": VM, "snapshot": "one"})
+        assert back.structured_content["vm"]["state"] == "RUNNING"
+        gone = await client.call_tool("delete_snapshot", {"vm_id": VM, "snapshot": "one", "with_children": True})
+        assert gone.structured_content["deleted"] == ["one", "two"]
+        missing = await client.call_tool("delete_snapshot", {"vm_id": VM, "snapshot": "one"}, raise_on_error=False)
+    assert error_of(missing)["reason"] == "SNAPSHOT_NOT_FOUND"
+    reverted, deleted = person.questions
+    assert "goes back to what it was when the snapshot 'one' was made" in reverted
+    assert "lost: whatever the VM has written to its disks since" in reverted
+    assert "So are those made upon it: two" in deleted
+
+
 @contextlib.asynccontextmanager
 async def with_greenhouse(folder: Path, **settings: str) -> AsyncIterator[tuple[Addresses, Greenhouse]]:
     """Everything, and a service whose destructive RPC has no plan: only the confirmation's use stops a second call."""

@@ -1,7 +1,9 @@
 """Resources, completion, prompts and news of both, for clients of both eras."""
 
 import asyncio
+import base64
 import contextlib
+import itertools
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -179,3 +181,39 @@ async def test_s4_nobody_hears_of_another_owners_session(tmp_path: Path, era: st
             ):
                 assert await hears(told_alice, change)
                 assert not told_bob.is_set()
+
+
+@ERAS
+async def test_a_subscriber_hears_of_what_happens_to_a_vm(up: Addresses, era: str) -> None:
+    async with Client(up.mcp_url) as client:
+        turns = itertools.cycle(("suspend_vm", "resume_vm"))
+
+        async def change() -> None:
+            await client.call_tool(next(turns), {"vm_id": VM})
+
+        try:
+            for uri in (f"vm://{VM}", "vm://"):
+                async with news_of(up.mcp_url, era, uri) as told:
+                    assert await hears(told, change)
+            async with news_of(up.mcp_url, era, "vm://local/another") as told:
+                assert not await hears(told, change, attempts=2)
+        finally:
+            await client.call_tool("resume_vm", {"vm_id": VM}, raise_on_error=False)
+
+
+async def test_the_definition_the_figures_and_the_screen_of_a_vm_are_read(up: Addresses) -> None:
+    async with Client(up.mcp_url) as client:
+        (xml,) = await client.read_resource(f"vm://{VM}/xml")
+        assert xml.mime_type == "application/xml"
+        assert "<name>test</name>" in xml.text
+        (stats,) = await client.read_resource(f"vm://{VM}/stats")
+        assert json.loads(stats.text)["vm_id"] == VM
+        refused, screen = None, []
+        try:
+            screen = await client.read_resource(f"vm://{VM}/screenshot")
+        except MCPError as error:
+            refused = error
+    if refused:  # a driver without screens
+        assert refused.error.data["error"]["reason"] == "UNSUPPORTED_BY_HYPERVISOR"
+    else:
+        assert base64.b64decode(screen[0].blob).startswith(b"\x89PNG")

@@ -439,6 +439,7 @@ class PlanVmChangeRequest(_message.Message):
     LEASE_ID_FIELD_NUMBER: _builtins.int
     COMMAND_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
+    WITH_CHILDREN_FIELD_NUMBER: _builtins.int
     vm_id: _builtins.str
     """The VM: `hypervisor/name`, `hypervisor/uuid`, or a bare name where only one VM can be meant."""
     lease_id: _builtins.str
@@ -447,6 +448,8 @@ class PlanVmChangeRequest(_message.Message):
     """The tool that would be called, such as `force_off_vm`."""
     snapshot: _builtins.str
     """The snapshot that it would be called with, for those that take one."""
+    with_children: _builtins.bool
+    """Whether it would be called for the snapshots made upon that one, too."""
     def __init__(
         self,
         *,
@@ -454,10 +457,11 @@ class PlanVmChangeRequest(_message.Message):
         lease_id: _builtins.str = ...,
         command: _builtins.str = ...,
         snapshot: _builtins.str = ...,
+        with_children: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "lease_id", b"lease_id", "snapshot", b"snapshot", "vm_id", b"vm_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "lease_id", b"lease_id", "snapshot", b"snapshot", "vm_id", b"vm_id", "with_children", b"with_children"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -43,14 +43,14 @@ def create_snapshot(vm: Vm, request: calls.CreateSnapshotRequest) -> calls.Creat
 
 @on_vm
 def revert_snapshot(vm: Vm, request: calls.RevertSnapshotRequest) -> calls.RevertSnapshotResult:
-    snapshot = _find(vm, request.snapshot)
+    snapshot = find_snapshot(vm, request.snapshot)
     vm.domain.revertToSnapshot(snapshot, libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_RUNNING if request.running else 0)
     return calls.RevertSnapshotResult(vm=describe(vm))
 
 
 @on_vm
 def delete_snapshot(vm: Vm, request: calls.DeleteSnapshotRequest) -> calls.DeleteSnapshotResult:
-    snapshot = _find(vm, request.snapshot)
+    snapshot = find_snapshot(vm, request.snapshot)
     before = _names(vm)
     snapshot.delete(libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_CHILDREN if request.with_children else 0)
     return calls.DeleteSnapshotResult(deleted=sorted(before - _names(vm)))
@@ -75,7 +75,8 @@ def _names(vm: Vm) -> set[str]:
     return set(vm.domain.snapshotListNames())
 
 
-def _find(vm: Vm, name: str) -> libvirt.virDomainSnapshot:
+def find_snapshot(vm: Vm, name: str) -> libvirt.virDomainSnapshot:
+    """A snapshot of a VM. Raises SnapshotNotFound."""
     try:
         return vm.domain.snapshotLookupByName(name)
     except libvirt.libvirtError as error:
