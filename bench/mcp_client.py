@@ -10,7 +10,7 @@ _IDS = itertools.count(1)
 
 
 class RawClient:
-    """One keep-alive connection, one request at a time."""
+    """One keep-alive connection, one request at a time; another one when the server closed it for want of use."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
         self._reader = reader
@@ -30,6 +30,9 @@ class RawClient:
 
     async def call(self, tool: str, arguments: dict[str, Any], traceparent: str = "") -> dict[str, Any]:
         """The structured result of a tool. Raises RuntimeError for anything else."""
+        if self._reader.at_eof():
+            again = await self.open(self._host)
+            self._reader, self._writer = again._reader, again._writer
         meta = {
             "io.modelcontextprotocol/protocolVersion": _VERSION,
             "io.modelcontextprotocol/clientCapabilities": {},
