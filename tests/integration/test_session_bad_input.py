@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from hypothesis import HealthCheck, given, settings
 from support.messages import messages
-from support.session_server import serve_sessions
+from support.session_server import clients_of, serve_sessions
 from support.session_stores import KINDS, LIMITS, StoreUnderTest
 
 from virtlease.client import CallFailed, SessionPipeline
@@ -90,15 +90,12 @@ class Served:
 async def serving(tested: StoreUnderTest) -> AsyncIterator[Served]:
     async with (
         serve_sessions(tested.store, limits=LIMITS) as server,
-        grpc.aio.insecure_channel(str(server.addresses[0])) as channel,
+        clients_of(server.addresses[0].port) as clients,
     ):
-        pipeline = SessionPipeline(channel)
-        stub = session_service_pb2_grpc.SessionServiceStub(channel)
-        created = await stub.CreateSession(
+        created = await clients.stub.CreateSession(
             calls.CreateSessionRequest(values={"text": '"t"', "n": "1", "big": "9223372036854775807"})
         )
-        yield Served(tested, channel, stub, pipeline, created.session)
-        await pipeline.close()
+        yield Served(tested, clients.channel, clients.stub, clients.pipeline, created.session)
 
 
 @pytest.fixture(params=KINDS)

@@ -2,9 +2,15 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
+
+from virtlease.client import SessionPipeline
+from virtlease.client.batch_stream import Metadata
+from virtlease.session.v1 import session_service_pb2_grpc
 from virtlease_chassis.address import Address
 from virtlease_chassis.identity import Authenticator
 from virtlease_chassis.rpc import GrpcServer, Listen, Service
@@ -15,6 +21,26 @@ from virtlease_session.convert import Requests
 from virtlease_session.limits import Limits
 from virtlease_session.ports import SessionStore
 from virtlease_session.servicer import SessionServicer
+
+
+@dataclass
+class Clients:
+    """Both ways to a session service."""
+
+    channel: grpc.aio.Channel
+    stub: session_service_pb2_grpc.SessionServiceStub
+    pipeline: SessionPipeline
+
+
+@contextlib.asynccontextmanager
+async def clients_of(port: int, metadata: Metadata = (), **options: Any) -> AsyncIterator[Clients]:
+    """Clients of a service on a loopback port. `metadata` goes with each stream of the pipeline."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        pipeline = SessionPipeline(channel, metadata=lambda: metadata, **options)
+        try:
+            yield Clients(channel, session_service_pb2_grpc.SessionServiceStub(channel), pipeline)
+        finally:
+            await pipeline.close()
 
 
 @contextlib.asynccontextmanager
