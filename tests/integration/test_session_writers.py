@@ -258,16 +258,15 @@ async def test_s4_no_answer_reaches_the_wrong_caller_in_a_storm_of_cancels(kind:
         async def call(session_id: str) -> None:
             if chance.random() < 0.5:
                 asked[session_id] += 1
-                request = calls.UpdateSessionRequest(
-                    session_id=session_id, mutations=[pb.Mutation(key=session_id, increment=1)]
-                )
+                mutations = [pb.Mutation(key=f"of {session_id}", increment=1)]
+                request = calls.UpdateSessionRequest(session_id=session_id, mutations=mutations)
                 sums = (await pipeline.update(request, timeout=30)).incremented
                 answered[session_id] += 1
-                if list(sums) != [session_id]:
+                if list(sums) != [f"of {session_id}"]:
                     wrong.append((session_id, sums))
             else:
                 session = (await pipeline.get(calls.GetSessionRequest(session_id=session_id), timeout=30)).session
-                if session.session_id != session_id or set(session.values) - {session_id}:
+                if session.session_id != session_id or set(session.values) - {f"of {session_id}"}:
                     wrong.append((session_id, session))
 
         async def caller(session_id: str) -> None:
@@ -286,6 +285,6 @@ async def test_s4_no_answer_reaches_the_wrong_caller_in_a_storm_of_cancels(kind:
         assert sum(asked.values()) - sum(answered.values()) > 50, "it was no storm"
         for session_id in made:
             seen = await pipeline.get(calls.GetSessionRequest(session_id=session_id), timeout=30)
-            count = int(seen.session.values.get(session_id, "0"))
+            count = int(seen.session.values.get(f"of {session_id}", "0"))
             assert answered[session_id] <= count <= asked[session_id]
             assert re.fullmatch(rf".*-{count + 1}", seen.session.etag)
