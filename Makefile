@@ -3,7 +3,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 SYNCED := .venv/.synced
 
-.PHONY: help setup run test lint fmt docs protos protos-check promises up down clients-go test-clients test-compose test-packages test-faults test-kill9 conformance evals bench
+.PHONY: help setup run test lint fmt docs protos protos-check promises up down clients-go test-clients test-compose test-packages test-faults test-kill9 test-mutants test-soak conformance evals bench
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -78,6 +78,12 @@ test-clients: setup ## Build the Go, Java and Node clients and run them against 
 	@scripts/client_packages.sh
 	@if command -v go >/dev/null; then $(MAKE) --no-print-directory clients-go; fi
 	$(BIN)/pytest tests/clients
+
+test-mutants: setup test-packages ## Put faults into a copy of the code, and see that a test finds each
+	$(BIN)/pytest tests/mutants
+
+test-soak: setup test-packages ## Use the services for long, QUICK=1 for less, and see that they do not grow
+	QUICK=$(QUICK) $(BIN)/pytest -s tests/soak
 
 test-compose: setup ## Run the main job through Compose, with images made on this machine (needs root)
 	scripts/test_compose.sh

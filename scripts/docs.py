@@ -1,5 +1,9 @@
-"""Writes the pages that say what the code says: settings.md, errors.md and api/ in docs/. `--check` only compares."""
+"""Writes the pages that say what the code says: settings.md, errors.md, seeded-faults.md and api/ in docs/.
 
+`--check` only compares.
+"""
+
+import importlib
 import inspect
 import sys
 from collections.abc import Iterator
@@ -21,7 +25,8 @@ from virtlease_gateway.settings import GatewaySettings
 from virtlease_pool.settings import PoolSettings
 from virtlease_session.settings import SessionSettings
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 MARK = "<!-- written by `make docs` from the code; change it there -->"
 
 GROUPS = {
@@ -30,6 +35,8 @@ GROUPS = {
     "Pool service": PoolSettings,
     "Gateway": GatewaySettings,
 }
+sys.path.insert(0, str(ROOT / "tests"))
+FAULTS = {"Sessions": importlib.import_module("mutants.session").MUTANTS}
 ERRORS: dict[str, tuple[ModuleType, ...]] = {
     "Every service": (virtlease_chassis.errors, virtlease_chassis.rpc.calls),
     "Session service": (virtlease_session.errors,),
@@ -100,10 +107,26 @@ def _errors(module: ModuleType) -> Iterator[str]:
         yield f"| `{kind.reason}` | {code} | {when} | {advice} |"
 
 
+def faults_page() -> str:
+    """Every fault that is put into the code, and the test that finds it."""
+    lines = [
+        "# Seeded faults",
+        MARK,
+        "",
+        "`make test-mutants` puts each of these faults into a copy of the code, one at a time, and fails unless the",
+        "test beside it turns red. They are kept in `tests/mutants`: what each replaces, and by what.",
+    ]
+    for title, mutants in FAULTS.items():
+        lines += ["", f"## {title}", "", "| fault | where | found by |", "|---|---|---|"]
+        lines += [f"| {each.fault} | `{each.file.rpartition('/')[2]}` | `{each.test}` |" for each in mutants]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     """Returns the exit status."""
     reference = {f"api/{name}": text for name, text in api_pages(MARK).items()}
-    pages = {"settings.md": settings_page(), "errors.md": errors_page(), **reference}
+    own = {"settings.md": settings_page(), "errors.md": errors_page(), "seeded-faults.md": faults_page()}
+    pages = {**own, **reference}
     stale = [name for name, text in pages.items() if not (DOCS / name).exists() or (DOCS / name).read_text() != text]
     if "--check" in sys.argv:
         for name in stale:

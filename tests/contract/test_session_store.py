@@ -201,6 +201,15 @@ async def test_limits_of_a_session(store) -> None:
     assert (after.etag, after.values) == (before.etag, before.values)
 
 
+async def test_a_session_has_exactly_as_many_keys_as_it_may(store) -> None:
+    state = await created(store, values={"k0": "0"})
+    await store.update(ME, state.session_id, [Mutation(f"k{n}", Set("1")) for n in range(1024)], ANY, None)
+    with pytest.raises(InvalidArgument):
+        await store.update(ME, state.session_id, [Mutation("one more", Set("1"))], ANY, None)
+    await store.update(ME, state.session_id, [Mutation("k0", Delete()), Mutation("another", Set("1"))], ANY, None)
+    assert len((await store.get(ME, state.session_id)).values) == 1024
+
+
 def _many_keys(count: int) -> list[Mutation]:
     return [Mutation(f"m{number}", Set("1")) for number in range(count)]
 

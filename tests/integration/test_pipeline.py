@@ -134,6 +134,23 @@ async def test_s5_a_stream_that_is_cut_at_every_message_has_every_effect_once(cu
         assert sorted(answered) == list(range(1, 8 * 40 + 1))
 
 
+async def test_s5_answers_that_are_lost_at_every_message_have_every_effect_once() -> None:
+    """Each connection is cut one message later than the last, going there or coming back, before it is passed on."""
+    async with through_proxy(patience=20) as (proxy, pipeline):
+        session_id = await new_session(pipeline)
+        proxy.cut_before = lambda connection, chunk: 1 < connection <= 40 and chunk == connection + 5
+        proxy.cut()
+        answered: list[int] = []
+
+        async def caller() -> None:
+            while proxy.connections <= 40:
+                answer = await pipeline.update(increment(session_id), timeout=30)
+                answered.append(answer.incremented["n"])
+
+        await asyncio.gather(*(caller() for _ in range(8)))
+        assert sorted(answered) == list(range(1, len(answered) + 1))
+
+
 async def test_p7_a_server_that_drains_sends_its_streams_elsewhere_and_loses_nothing() -> None:
     store = memory_store()
     async with contextlib.AsyncExitStack() as stack:

@@ -260,12 +260,12 @@ async def test_s4_no_answer_reaches_the_wrong_caller_in_a_storm_of_cancels(kind:
                 asked[session_id] += 1
                 mutations = [pb.Mutation(key=f"of {session_id}", increment=1)]
                 request = calls.UpdateSessionRequest(session_id=session_id, mutations=mutations)
-                sums = (await pipeline.update(request, timeout=30)).incremented
+                sums = (await pipeline.update(request, timeout=10)).incremented
                 answered[session_id] += 1
                 if list(sums) != [f"of {session_id}"]:
                     wrong.append((session_id, sums))
             else:
-                session = (await pipeline.get(calls.GetSessionRequest(session_id=session_id), timeout=30)).session
+                session = (await pipeline.get(calls.GetSessionRequest(session_id=session_id), timeout=10)).session
                 if session.session_id != session_id or set(session.values) - {f"of {session_id}"}:
                     wrong.append((session_id, session))
 
@@ -284,7 +284,7 @@ async def test_s4_no_answer_reaches_the_wrong_caller_in_a_storm_of_cancels(kind:
         assert wrong == []
         assert sum(asked.values()) - sum(answered.values()) > 50, "it was no storm"
         for session_id in made:
-            seen = await pipeline.get(calls.GetSessionRequest(session_id=session_id), timeout=30)
+            seen = await pipeline.get(calls.GetSessionRequest(session_id=session_id), timeout=10)
             count = int(seen.session.values.get(f"of {session_id}", "0"))
             assert answered[session_id] <= count <= asked[session_id]
             assert re.fullmatch(rf".*-{count + 1}", seen.session.etag)

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import functools
+import itertools
+from collections.abc import AsyncIterator, Callable
 
 
 class CuttingProxy:
@@ -16,6 +18,8 @@ class CuttingProxy:
         self.port = 0
         self.connections = 0
         self.refusing = False
+        self.cut_before: Callable[[int, int], bool] = lambda _connection, _chunk: False
+        """Whether to cut a connection, counted from 1, instead of passing on its next chunk of bytes, counted too."""
 
     def cut(self) -> None:
         """Resets all connections."""
@@ -40,14 +44,20 @@ class CuttingProxy:
             writer.transport.abort()
             return
         self._writers |= {writer, far_writer}
+        chunks = itertools.count(1)
+        cut = functools.partial(self.cut_before, self.connections)
         try:
-            await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+            await asyncio.gather(
+                *(self._pass(*way, lambda: cut(next(chunks))) for way in ((reader, far_writer), (far_reader, writer)))
+            )
         finally:
             self._writers -= {writer, far_writer}
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: Callable[[], bool]) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65_536):
+                if cut():
+                    break
                 await self._passing.wait()
                 writer.write(data)
                 await writer.drain()
