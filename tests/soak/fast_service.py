@@ -7,6 +7,7 @@ import time
 from virtlease_chassis.process import run_process
 from virtlease_session import app
 from virtlease_session.settings import SessionSettings
+from virtlease_session.store.sqlite import store as sqlite
 
 _SPEED = int(os.environ.pop("SPEED"))
 
@@ -26,6 +27,7 @@ class FastClock:
 
 
 app.SystemClock = FastClock  # type: ignore[misc, assignment]
+sqlite._PURGE_SECONDS /= _SPEED
 
 if __name__ == "__main__":
     sys.exit(run_process("session", app.serve, SessionSettings))
