@@ -108,7 +108,7 @@ def test_s2_an_expiry_amid_updates(kind: str) -> None:
     async def expire(scene: Scene) -> None:
         scene.tested.advance(7)
         await asyncio.sleep(0)
-        scene.tested.sweep()
+        await scene.tested.sweep()
 
     def check(answers: list[Any], before: Any, after: Any) -> bool:
         acked = [each for each in answers[0] if isinstance(each, Updated)]

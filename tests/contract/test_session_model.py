@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from support.session_oracle import VALUES, Model, Oracle, Wrong
@@ -38,6 +38,8 @@ from virtlease_session.model import (
 )
 
 LIMITS = Limits(value_bytes=120, session_bytes=260, keys=3, sessions_per_owner=3)
+# Replicas over Redis hold a quota closely, not exactly (docs/stores.md): there, none is reached
+ROOMY = Limits(value_bytes=120, session_bytes=260, keys=3, sessions_per_owner=1000)
 
 # So odd that no sum of them is a round number: what happens at the very millisecond of an end has tests of its own
 PASSING = [0.701, 3.003, 9.009, 61.061, 250.251, 601.607]
@@ -87,9 +89,10 @@ class Sessions(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.runner = asyncio.Runner()
-        self.context = KINDS[self.kind](Path(self.folder.name), LIMITS)
+        limits = ROOMY if self.kind == "redis" else LIMITS
+        self.context = KINDS[self.kind](Path(self.folder.name), limits)
         self.tested = self.runner.run(self.context.__aenter__())
-        self.oracle = Oracle(LIMITS)
+        self.oracle = Oracle(limits)
         self.incarnations: set[str] = set()
         self.minted: list[str] = []
 
@@ -119,9 +122,9 @@ class Sessions(RuleBasedStateMachine):
         self.check(Update(owner, session_id, changes, self.expected(owner, session_id, expects), request))
 
     @precondition(lambda self: self.minted)
-    @rule(data=st.data(), changes=mutations)
-    def update_a_minted_one(self, data: st.DataObject, changes: list[Mutation]) -> None:
-        self.check(Update("acme/alice", data.draw(st.sampled_from(self.minted)), changes, ANY, None))
+    @rule(number=st.integers(0, 11), changes=mutations)
+    def update_a_minted_one(self, number: int, changes: list[Mutation]) -> None:
+        self.check(Update("acme/alice", self.minted[number % len(self.minted)], changes))
 
     @rule(owner=owners, session_id=ids, idle=st.none() | lifetimes, expects=expectations, request=requests)
     def refresh(self, owner: str, session_id: str, idle: int | None, expects: str, request: RequestKey | None) -> None:
@@ -153,10 +156,18 @@ class Sessions(RuleBasedStateMachine):
         for state in found:
             self.compare(state, right[state.session_id], ())
 
-    @rule(seconds=st.sampled_from(PASSING))
-    def time_passes(self, seconds: float) -> None:
+    @precondition(lambda self: self.oracle.living)
+    @rule(number=st.integers(0, 11))
+    def use_one_that_lives(self, number: int) -> None:
+        living = list(self.oracle.living)
+        self.check(Get(*living[number % len(living)]))
+
+    @rule(seconds=st.sampled_from(PASSING), sweeps=st.booleans())
+    def time_passes(self, seconds: float, sweeps: bool) -> None:
         self.tested.advance(seconds)
         self.oracle.advance(round(seconds * 1000))
+        if sweeps:
+            self.runner.run(self.tested.sweep())
 
     @rule(seconds=st.sampled_from([-7200, 3600]))
     def somebody_sets_the_clock(self, seconds: float) -> None:
@@ -164,8 +175,8 @@ class Sessions(RuleBasedStateMachine):
 
     @rule()
     def sweep_and_purge(self) -> None:
-        self.tested.sweep()
-        self.tested.purge()
+        self.runner.run(self.tested.sweep())
+        self.runner.run(self.tested.purge())
 
     # How it is checked
 
@@ -235,7 +246,8 @@ def test_s6_any_sequence_of_calls_is_answered_as_plain_dicts_would(kind: str) ->
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=80,
+            max_examples=60,
+            phases=[Phase.explicit, Phase.generate],  # a failure is seldom worth the minutes that making it short takes
             stateful_step_count=40,
             deadline=None,
             derandomize=True,

@@ -277,6 +277,18 @@ async def test_s3_never_early_and_seen_before_the_sweep(store, tested) -> None:
         await store.get(ME, state.session_id)
 
 
+async def test_s3_a_sweep_spares_what_was_used_since_it_was_filed(store, tested) -> None:
+    used, forgotten = await created(store, idle_ttl=10_000), await created(store, idle_ttl=10_000)
+    for _ in range(3):
+        tested.advance(7)
+        assert (await store.get(ME, used.session_id)).version == 1
+        await tested.sweep()
+    assert (await store.get(ME, used.session_id)).version == 1
+    assert [state.session_id for state in (await store.list(ME, {}, 10, "")).sessions] == [used.session_id]
+    with pytest.raises(SessionExpired):
+        await store.get(ME, forgotten.session_id)
+
+
 async def test_s3_the_absolute_life_ends_whatever_the_use(store, tested) -> None:
     state = await created(store, idle_ttl=10_000, max_life=25_000)
     for _ in range(4):

@@ -4,6 +4,7 @@ from mutants import Mutant
 
 _ENGINE = "services/session/virtlease_session/engine/"
 _STORE = "services/session/virtlease_session/store/"
+_LUA = "services/session/virtlease_session/store/redis/lua/"
 _SERVICE = "services/session/virtlease_session/"
 _CONTRACT = "tests/contract/test_session_store.py::"
 _INTERLEAVINGS = "tests/contract/test_session_interleavings.py::"
@@ -262,5 +263,82 @@ MUTANTS = [
         "            return self._requests.find(verb.owner, key, body, self._now)\n",
         "            return self._requests.entry(verb.owner, key, body, self._now)\n",
         _BAD_INPUT + "test_what_failed_is_not_remembered",
+    ),
+    Mutant(
+        "Redis: an update leaves the version as it was",
+        _LUA + "update.lua",
+        "'_v', found.version + 1, '_u', now}",
+        "'_v', found.version, '_u', now}",
+        _CONTRACT + "test_s1_no_update_is_lost",
+    ),
+    Mutant(
+        "Redis: an etag that no longer holds is not noticed",
+        _LUA + "session.lua",
+        "if etag ~= '' and etag ~= found.etag then",
+        "if false then",
+        _CONTRACT + "test_preconditions",
+    ),
+    Mutant(
+        "Redis: an append keeps one item too many",
+        _LUA + "update.lua",
+        "for _ = 1, count - most_items do",
+        "for _ = 1, count - most_items - 1 do",
+        _CONTRACT + "test_an_append_keeps_the_newest",
+    ),
+    Mutant(
+        "Redis: an id in use is taken for one's own",
+        _LUA + "create.lua",
+        "  if ARGV[5] ~= '1' then return {'exists'} end\n",
+        "",
+        _CONTRACT + "test_create_with_an_id_in_use_is_refused",
+    ),
+    Mutant(
+        "Redis: the tombstone is forgotten",
+        _LUA + "session.lua",
+        "  redis.call('HSET', session, '_x', how, '_a', now)\n",
+        "",
+        _CONTRACT + "test_s2_no_resurrection_of_an_ended_session",
+    ),
+    Mutant(
+        "Redis: a session expires a second early",
+        _LUA + "session.lua",
+        "if tonumber(f[1]) > now then",
+        "if tonumber(f[1]) > now + 1000 then",
+        _CONTRACT + "test_s3_never_early_and_seen_before_the_sweep",
+    ),
+    Mutant(
+        "Redis: use prolongs a session beyond its absolute life",
+        _LUA + "session.lua",
+        "return math.min(now + found.ttl, found.latest)",
+        "return now + found.ttl",
+        _CONTRACT + "test_s3_the_absolute_life_ends_whatever_the_use",
+    ),
+    Mutant(
+        "Redis: a peek counts as use",
+        _LUA + "get.lua",
+        "if ARGV[5] == '1' then touch(found) end",
+        "touch(found)",
+        _CONTRACT + "test_use_moves_the_deadline_and_a_peek_does_not",
+    ),
+    Mutant(
+        "Redis: the sweep buries what is filed as due, though it was used since",
+        _LUA + "sweep.lua",
+        "  redis.call('ZADD', deadlines, found.deadline, member)\n",
+        "  bury('expired', found.etag)\n",
+        _CONTRACT + "test_s3_a_sweep_spares_what_was_used_since_it_was_filed",
+    ),
+    Mutant(
+        "Redis: what a request came to is not remembered",
+        _LUA + "session.lua",
+        "    redis.call('SET', outcome, cmsgpack.pack({now, fingerprint, reply}), 'PX', KEPT)\n",
+        "",
+        _CONTRACT + "test_s5_a_retried_write_has_its_effect_once",
+    ),
+    Mutant(
+        "Redis: watchers are not told of updates",
+        _LUA + "update.lua",
+        "announce('updated', found.incarnation .. '-' .. (found.version + 1), nil, touched)\n",
+        "",
+        _CONTRACT + "test_s7_a_watcher_sees_each_change_once_and_in_order",
     ),
 ]

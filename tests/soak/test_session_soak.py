@@ -18,6 +18,7 @@ import grpc
 import pytest
 from support.process_figures import descriptors, resident_bytes
 from support.processes import clean_environment, free_port, running
+from support.redis_server import shared_redis
 from support.session_server import Clients, clients_of
 
 from virtlease.client import CallFailed
@@ -34,6 +35,7 @@ CHURNERS, PAUSE = 16, 0.004
 STORES: dict[str, Callable[[Path], dict[str, str]]] = {
     "memory": lambda _: {},
     "sqlite": lambda folder: {"VIRTLEASE_SESSION_DATA_DIR": str(folder / "data")},
+    "redis": lambda _: {"VIRTLEASE_SESSION_REDIS_URL": shared_redis().url},
 }
 
 pytestmark = pytest.mark.timeout(SECONDS + WARM_UP + 120)

@@ -126,19 +126,19 @@ class Oracle:
         """What the store should answer: a Model and more, or raises Wrong. It minted these, if it minted any."""
         match verb:
             case Create(owner, new):
-                known = self._known("create", verb, "")
+                known = self._known("create", verb, new.session_id)
                 if known is not None:
                     return self._found(owner, known, touch=True)
                 if new.session_id and (owner, new.session_id) in self.living:
                     raise Wrong(SessionExists)
                 session_id = self._add(owner, new, minted, incarnation)
-                return self._remember("create", verb, "", session_id) and self.living[owner, session_id]
+                return self._remember("create", verb, new.session_id, session_id) and self.living[owner, session_id]
             case GetOrCreate(owner, new):
-                known = self._known("get_or_create", verb, "")
+                known = self._known("get_or_create", verb, new.session_id)
                 if known is None:
                     created = (owner, new.session_id) not in self.living
                     session_id = self._add(owner, new, minted, incarnation) if created else new.session_id
-                    known = self._remember("get_or_create", verb, "", (session_id, created))
+                    known = self._remember("get_or_create", verb, new.session_id, (session_id, created))
                 return self._found(owner, known[0], touch=True), known[1]
             case Get(owner, session_id, _, touch):
                 return self._found(owner, session_id, touch=touch)
