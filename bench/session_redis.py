@@ -21,10 +21,10 @@ from bench.session import SERVICE
 from bench.session_pipeline import CALLERS, VALUE, ours
 from virtlease.session.v1 import session_calls_pb2 as calls
 from virtlease.session.v1 import session_service_pb2_grpc as rpc
+from virtlease_chassis.redis_url import parse
 from virtlease_session.limits import Limits
 from virtlease_session.model import Create as CreateVerb
 from virtlease_session.model import Mutation, NewSession, SessionState, Set, Update
-from virtlease_session.redis_url import parse
 from virtlease_session.store.redis import RedisStore
 from virtlease_session.store.redis.keys import Keys
 from virtlease_session.store.redis.scripts import Scripts
