@@ -117,6 +117,7 @@ class Report:
 
     def begin(self, name: str, words: str) -> None:
         """The heading of a benchmark."""
+        self.flush()
         print(f"## {name}\n\n{words}\n", flush=True)
 
     def table(self, title: str, unit: str) -> Table:
