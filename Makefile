@@ -21,7 +21,7 @@ test-packages:
 	@scripts/test_packages.sh
 
 test: setup test-packages ## Run the tests: unit, contract, integration, the main job end to end
-	$(BIN)/pytest
+	$(BIN)/pytest --junitxml=.venv/tests.xml -o junit_logging=no
 
 lint: setup ## Check style, types, contracts and layering
 	$(BIN)/ruff check
