@@ -54,6 +54,22 @@ def session_service(data_dir: Path | None = None, **settings: str) -> Iterator[S
 
 
 @contextlib.contextmanager
+def pool_service(**settings: str) -> Iterator[Server]:
+    """`virtlease pool` as it is shipped, on libvirt's test driver."""
+    address = f"127.0.0.1:{free_port()}"
+    with scratch() as folder:
+        env = clean_environment(
+            VIRTLEASE_POOL_ADDRESS=address,
+            VIRTLEASE_METRICS_ADDRESS=f"127.0.0.1:{free_port()}",
+            VIRTLEASE_IDENTITY_FILE=str(write_identities(folder)),
+            **settings,
+        )
+        with running(folder, "pool", str(BIN / "virtlease"), "pool", env=env) as process:
+            process.wait_for("pool service on")
+            yield Server(address, process.process.pid)
+
+
+@contextlib.contextmanager
 def module(name: str, *arguments: str, **settings: str) -> Iterator[Server]:
     """A server of this folder, which says `ready` when it is. Its first argument is its address."""
     address = f"127.0.0.1:{free_port()}"

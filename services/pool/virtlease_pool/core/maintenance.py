@@ -7,7 +7,7 @@ from typing import Any
 from virtlease_pool.core.pool import Pool
 
 SECONDS = 1.0
-_SLICE = 64
+_SLICE = 16
 """Pools to look at, or connections to close, between two looks at the loop."""
 
 

@@ -107,6 +107,7 @@ class Pool(Generic[C]):
         self._ready = True  # active, not tripped and not closed
         self._shrunk = False  # there may be more than max_size
         self._here = True
+        self._plain = True  # a connection that nobody waits for is kept, whichever it is
         self._retry: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -186,6 +187,7 @@ class Pool(Generic[C]):
     def settle(self, *, here: bool) -> None:
         """Whether connections are kept for later. Elsewhere none is: each is closed as soon as it is free."""
         self._here = here
+        self._set_ready()
         if not here:
             self._close_idle("moved")
 
@@ -212,6 +214,7 @@ class Pool(Generic[C]):
         for _ in range(min(len(self._idle), self._size() - policy.max_size)):
             self._close(self._idle.popleft(), "shrunk")
         self._shrunk = self._size() > policy.max_size
+        self._set_ready()
         self._serve_waiters()
 
     async def close(self) -> None:
@@ -261,6 +264,8 @@ class Pool(Generic[C]):
             self._close(slot, "usage")
         elif now >= slot.expires_at:
             self._close(slot, "lifetime")
+        elif self._plain and not self._line.waiting and slot.generation == self._generation:
+            self._idle.append(slot)  # what `_offer` would come to, without its questions
         else:
             self._offer(slot, now)
 
@@ -501,6 +506,7 @@ class Pool(Generic[C]):
 
     def _set_ready(self) -> None:
         self._ready = self._mode is Mode.ACTIVE and self._tripped is None and not self._closed
+        self._plain = self._ready and self._here and not self._shrunk
 
     def _timed_out(self, position: int, waiter: Waiter[Loan[C]]) -> Exception:
         timeout = waiter.deadline - waiter.since
