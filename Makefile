@@ -61,7 +61,6 @@ down: ## Stop what `make up` started
 	docker compose down 2>/dev/null || docker-compose down
 
 bench: setup test-packages ## Measure it against its peers: NAME=session for one of them, QUICK=1 to see that it runs
-	@$(BIN)/uv sync --frozen --quiet --group peers
 	@GRPC_VERBOSITY=ERROR PYTHONPATH=tests QUICK=$(QUICK) $(BIN)/python -m bench $(NAME)
 
 test-kill9: setup test-packages ## Kill a durable session service at random, ROUNDS times

@@ -30,4 +30,4 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 
 [ -x .venv/bin/python ] || python3 -m venv .venv
 uv=$(sed -n 's/^    "uv==\(.*\)",$/\1/p' pyproject.toml)
 [ "$(.venv/bin/uv --version 2>/dev/null | cut -d' ' -f2)" = "$uv" ] || .venv/bin/python -m pip install -q --disable-pip-version-check "uv==$uv"
-.venv/bin/uv sync --frozen --quiet
+.venv/bin/uv sync --frozen --quiet --all-groups
