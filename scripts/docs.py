@@ -1,4 +1,5 @@
-"""Writes the pages that say what the code says: settings.md, errors.md, seeded-faults.md and api/ in docs/.
+"""Writes what says what the code says: settings.md, errors.md, seeded-faults.md and api/ in docs/, and the types of VM
+commands.
 
 `--check` only compares.
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from api_docs import api_pages
+from command_types import command_types
 
 import virtlease_chassis.errors
 import virtlease_chassis.rpc.calls
@@ -26,7 +28,6 @@ from virtlease_pool.settings import PoolSettings
 from virtlease_session.settings import SessionSettings
 
 ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs"
 MARK = "<!-- written by `make docs` from the code; change it there -->"
 
 GROUPS = {
@@ -124,17 +125,21 @@ def faults_page() -> str:
 
 def main() -> int:
     """Returns the exit status."""
-    reference = {f"api/{name}": text for name, text in api_pages(MARK).items()}
-    own = {"settings.md": settings_page(), "errors.md": errors_page(), "seeded-faults.md": faults_page()}
-    pages = {**own, **reference}
-    stale = [name for name, text in pages.items() if not (DOCS / name).exists() or (DOCS / name).read_text() != text]
+    files = {
+        "docs/settings.md": settings_page(),
+        "docs/errors.md": errors_page(),
+        "docs/seeded-faults.md": faults_page(),
+        **{f"docs/api/{name}": text for name, text in api_pages(MARK).items()},
+        "clients/python/virtlease/client/pool/execute.pyi": command_types(),
+    }
+    stale = [name for name, text in files.items() if not (ROOT / name).exists() or (ROOT / name).read_text() != text]
     if "--check" in sys.argv:
         for name in stale:
-            print(f"docs/{name} is not what the code says; run `make docs`", file=sys.stderr)
+            print(f"{name} is not what the code says; run `make docs`", file=sys.stderr)
         return bool(stale)
-    for name, text in pages.items():
-        (DOCS / name).parent.mkdir(exist_ok=True)
-        (DOCS / name).write_text(text)
+    for name, text in files.items():
+        (ROOT / name).parent.mkdir(exist_ok=True)
+        (ROOT / name).write_text(text)
     return 0
 
 

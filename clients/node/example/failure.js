@@ -1,5 +1,5 @@
 // What the status of a call says, with its details decoded.
-import { status } from "@grpc/grpc-js";
+import { Metadata, status } from "@grpc/grpc-js";
 import protobuf from "protobufjs";
 import { PROTOS } from "./services.js";
 
@@ -25,6 +25,14 @@ export function failureOf(error) {
     if (name === "google.rpc.RetryInfo") failure.retryAfter = Number(detail.retryDelay.seconds) + detail.retryDelay.nanos / 1e9;
   }
   return failure;
+}
+
+/** The error of a call whose google.rpc.Status came in a message of a stream, in the form that other calls have. */
+export function callOf({ code, message, details }) {
+  const metadata = new Metadata();
+  const encoded = details.map((any) => ({ type_url: any.type_url, value: any.value }));
+  metadata.set("grpc-status-details-bin", Buffer.from(Status.encode({ code, message, details: encoded }).finish()));
+  return Object.assign(new Error(message), { code, details: message, metadata });
 }
 
 /** The failure of a call that is expected to fail. */

@@ -8,6 +8,7 @@ import { withLease } from "./lease.js";
 import { open, virtlease } from "./services.js";
 
 const VM_ID = "local/test";
+const WATCH_SECONDS = 4;
 
 /** Begins a session, watches it, and writes to it. */
 async function keepState(sessions) {
@@ -19,26 +20,19 @@ async function keepState(sessions) {
   const id = session.session_id;
   console.log(`session: lives for ${session.expire_time.seconds - now.seconds} s without use`);
 
-  const watch = sessions.WatchSessions({ session_id: id }, { seconds: 1 });
-  try {
-    let begun = false;
-    for await (const { events } of watch) {
-      if (!begun) {
-        // The first message carries a token, and says that the watch has begun.
-        begun = true;
-        const mutations = [
-          { key: "runs", increment: 1 },
-          { key: "log", append: { item: JSON.stringify("started") } },
-        ];
-        await sessions.UpdateSession({ session_id: id, request_id: randomUUID(), mutations });
-      }
-      for (const { type, changed_keys: keys } of events) {
-        console.log(`watch: ${type.replace("SESSION_EVENT_TYPE_", "")} ${keys.sort().join(" ")}`);
-      }
-    }
-  } catch (error) {
-    console.log(`watch: ended by ${failureOf(error).code}`); // its deadline: nothing else happens
+  const watch = sessions.WatchSessions({ session_id: id });
+  const changes = watch[Symbol.asyncIterator]();
+  await changes.next(); // carries a token, and says that the watch has begun
+  const mutations = [
+    { key: "runs", increment: 1 },
+    { key: "log", append: { item: JSON.stringify("started") } },
+  ];
+  await sessions.UpdateSession({ session_id: id, request_id: randomUUID(), mutations });
+  for (const { type, changed_keys: keys } of (await changes.next()).value.events) {
+    console.log(`watch: ${type.replace("SESSION_EVENT_TYPE_", "")} ${keys.sort().join(" ")}`);
   }
+  watch.on("error", () => {}); // of being cancelled
+  watch.cancel();
 
   const { values } = (await sessions.GetSession({ session_id: id })).session;
   console.log(`session: log=${values.log} runs=${values.runs} vm=${values.vm}`);
@@ -53,9 +47,21 @@ async function useVm(vms, lease, release) {
   console.log(`lease: a connection to ${lease.hypervisor}`);
   const target = { vm_id: VM_ID, lease_id: lease.lease_id };
   const tell = ({ vm }) => console.log(`vm: ${vm.name} is ${vm.state.replace("VM_STATE_", "")}`);
+  const watch = vms.WatchVms({ vm_ids: [VM_ID] }, { seconds: WATCH_SECONDS });
+  const events = watch[Symbol.asyncIterator]();
+  await events.next(); // a token: from here on nothing is missed
   tell(await vms.GetVm(target));
   tell(await vms.SuspendVm({ ...target, if_state: "VM_STATE_RUNNING", request_id: randomUUID() }));
   tell(await vms.ResumeVm({ ...target, request_id: randomUUID() }));
+
+  try {
+    // Until its deadline, and longer than the lease lives by itself.
+    for await (const { events: seen } of { [Symbol.asyncIterator]: () => events }) {
+      for (const { type } of seen) console.log(`watch: ${type.replace("VM_EVENT_TYPE_", "")}`);
+    }
+  } catch (error) {
+    console.log(`watch: ended by ${failureOf(error).code}`);
+  }
 
   const failure = await refused(vms.StartVm({ ...target, request_id: randomUUID() }));
   const ours = failure.metadata.trace_id === trace.getSpanContext(context.active()).traceId;

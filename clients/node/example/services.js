@@ -19,7 +19,8 @@ const loaded = protoLoader.loadSync(SERVICES, {
 export const { virtlease } = grpc.loadPackageDefinition(loaded);
 
 /**
- * A client whose methods take a request and return a promise, or an async iterable for one that streams. It connects at
+ * A client whose methods take a request and return a promise, or an async iterable for one that streams, or
+ * a stream for both ways. It connects at
  * the first call, and again whenever the connection is lost. A target of the form dns:///name:port reaches all replicas
  * behind the name in turn. `token` is sent with every call; with `authorities`, a file of those trusted, TLS is spoken.
  */
@@ -35,6 +36,7 @@ export function open(Service, target, { token, authorities } = {}) {
     calls[name] = (request, { seconds = 10 } = {}) => {
       const options = { deadline: Date.now() + seconds * 1000 }; // no call without one
       const metadata = headers(token);
+      if (method.requestStream) return client[name](metadata, options);
       if (method.responseStream) return client[name](request, metadata, options);
       return new Promise((resolve, reject) => {
         client[name](request, metadata, options, (error, response) => (error ? reject(error) : resolve(response)));

@@ -24,7 +24,10 @@ import (
 	sessionv1 "github.com/virtlease/virtlease/clients/go/session/v1"
 )
 
-const vmID = "local/test"
+const (
+	vmID     = "local/test"
+	watchFor = 4 * time.Second
+)
 
 func main() {
 	if len(os.Args) != 3 {
@@ -81,7 +84,7 @@ func keepState(ctx context.Context, sessions sessionv1.SessionServiceClient) (st
 	left := created.GetSession().GetExpireTime().AsTime().Sub(created.GetServerTime().AsTime())
 	fmt.Printf("session: lives for %.0f s without use\n", left.Seconds())
 
-	watchCtx, stop := context.WithTimeout(ctx, time.Second)
+	watchCtx, stop := context.WithCancel(ctx)
 	defer stop()
 	watch, err := sessions.WatchSessions(watchCtx, &sessionv1.WatchSessionsRequest{SessionId: id})
 	if err != nil {
@@ -111,13 +114,6 @@ func keepState(ctx context.Context, sessions sessionv1.SessionServiceClient) (st
 		kind := strings.TrimPrefix(event.GetType().String(), "SESSION_EVENT_TYPE_")
 		fmt.Printf("watch: %s %s\n", kind, strings.Join(keys, " "))
 	}
-	for { // until its deadline: nothing else happens
-		if _, err := watch.Recv(); err != nil {
-			fmt.Println("watch: ended by", client.Describe(err).Code)
-			break
-		}
-	}
-
 	found, err := sessions.GetSession(ctx, &sessionv1.GetSessionRequest{SessionId: id})
 	if err != nil {
 		return "", err
@@ -141,6 +137,16 @@ func useVM(ctx context.Context, conn *grpc.ClientConn) error {
 	fmt.Printf("lease: a connection to %s\n", lease.Hypervisor)
 
 	vms := poolv1.NewVmServiceClient(conn)
+	watchCtx, stop := context.WithTimeout(ctx, watchFor)
+	defer stop()
+	watch, err := vms.WatchVms(watchCtx, &poolv1.WatchVmsRequest{VmIds: []string{vmID}})
+	if err != nil {
+		return err
+	}
+	if _, err := watch.Recv(); err != nil { // a token: from here on nothing is missed
+		return err
+	}
+
 	running := poolv1.VmState_VM_STATE_RUNNING
 	found, err := vms.GetVm(ctx, &poolv1.GetVmRequest{VmId: vmID, LeaseId: lease.ID})
 	if err != nil {
@@ -161,6 +167,17 @@ func useVM(ctx context.Context, conn *grpc.ClientConn) error {
 		return err
 	}
 	fmt.Printf("vm: %s is %s\n", resumed.GetVm().GetName(), stateName(resumed.GetVm()))
+
+	for { // until its deadline, and longer than the lease lives by itself
+		response, err := watch.Recv()
+		if err != nil {
+			fmt.Println("watch: ended by", client.Describe(err).Code)
+			break
+		}
+		for _, event := range response.GetEvents() {
+			fmt.Println("watch:", strings.TrimPrefix(event.GetType().String(), "VM_EVENT_TYPE_"))
+		}
+	}
 
 	_, err = vms.StartVm(ctx, &poolv1.StartVmRequest{VmId: vmID, LeaseId: lease.ID, RequestId: client.RequestID()})
 	failure := client.Describe(err)

@@ -179,6 +179,7 @@ _BY_REASON: dict[str, type[CallFailed]] = {
     "SESSION_CONFLICT": SessionConflict,
     "LEASE_NOT_FOUND": LeaseLost,
     "LEASE_EXPIRED": LeaseLost,
+    "LEASE_KILLED": LeaseLost,
     "LEASE_RELEASED": LeaseLost,
     "LEASE_LOST": LeaseLost,
     "OUTCOME_UNKNOWN": OutcomeUnknown,

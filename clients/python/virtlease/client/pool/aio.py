@@ -5,42 +5,16 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Self
 
-from virtlease.client.pool.connection import BaseConnection, Progress
+from virtlease.client.pool.execute import AsyncExecute
 from virtlease.client.pool.keeper import Ticket
 from virtlease.client.pool.open import OpenPool, check_given_back, embedded_settings
 from virtlease.client.target import Target
-from virtlease.client.trace import trace_metadata
+from virtlease.client.trace import trace_metadata, traceparent
 from virtlease.pool.v1 import hypervisor_pb2
 
 
-class Connection(BaseConnection):
+class Connection(AsyncExecute):
     """A leased connection. Commands on it run one after the other, in the order in which they were asked for."""
-
-    async def execute_command(
-        self, command: str, /, *, timeout: float | None = None, progress: Progress | None = None, **arguments: Any
-    ) -> Any:
-        """Runs a VM command on this connection and returns its result, the message that the contract gives it.
-
-        Args:
-            command: the name of a command or an alias, such as `start_vm` or `vm_info`.
-            timeout: how long it may take, in seconds; the pool's timeout when absent, ten minutes for a command that
-                tells of its progress.
-            progress: is called with each Progress of a command that tells of it.
-            arguments: the fields of its request. The VM, the lease and the request id are filled in; enums may be
-                given by name, durations in seconds.
-
-        Raises LeaseLost when the lease is over, CallFailed for what the service refuses, ValueError for an unknown
-        command, TypeError for an unknown argument. A cancel is passed on to the hypervisor where that can be done.
-        """
-        found, request = self._prepared(command, arguments)
-        tell = None
-        if progress is not None:
-            loop, told = asyncio.get_running_loop(), progress
-
-            def tell(step: Any) -> None:
-                loop.call_soon_threadsafe(told, step)
-
-        return await self._thread.wait(self._run(found, request, timeout, trace_metadata(), tell))
 
 
 class _Leasing:
@@ -125,7 +99,7 @@ class ConnectionPool:
 
     async def _acquire(self, vm_id: str) -> Connection:
         ticket = Ticket()
-        future = self._thread.submit(self._pool.acquire(ticket, vm_id, trace_metadata()))
+        future = self._thread.submit(self._pool.acquire(ticket, vm_id, traceparent()))
         try:
             keeper, lease = await asyncio.wrap_future(future)
         except asyncio.CancelledError:
@@ -135,5 +109,5 @@ class ConnectionPool:
 
     async def _release(self, connection: Connection) -> None:
         # A cancel that comes meanwhile stops the waiting, and not the release.
-        released = self._thread.submit(self._pool.release(connection._lease, trace_metadata()))
+        released = self._thread.submit(self._pool.release(connection._lease, traceparent()))
         await asyncio.shield(asyncio.wrap_future(released))

@@ -1,10 +1,9 @@
 """The calls of the pool service. They run on the loop thread."""
 
 import asyncio
-import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -14,7 +13,7 @@ from virtlease.client.advice import advising
 from virtlease.client.errors import CallFailed, ServiceUnavailable
 from virtlease.client.pool.commands import Command
 from virtlease.client.target import Target
-from virtlease.pool.v1 import hypervisor_pb2, lease_pb2
+from virtlease.pool.v1 import hypervisor_pb2
 
 Metadata = Sequence[tuple[str, str]]
 _SERVICE = "/virtlease.pool.v1.PoolService"
@@ -35,35 +34,7 @@ class PoolCalls:
         self._channel = channel
         self._target = target
         self._methods: dict[str, Any] = {}
-        self.answered = False
-        """Whether the service was ever reached: then it is worth some patience when it is gone."""
-
-    async def acquire(self, request: lease_pb2.AcquireLeaseRequest, timeout: float, trace: Metadata) -> lease_pb2.Lease:
-        """A lease. Not sent again: whoever calls this finds out by the holder what came of it."""
-        response = await self._once("AcquireLease", request, lease_pb2.AcquireLeaseResponse, timeout, trace)
-        lease: lease_pb2.Lease = response.lease
-        return lease
-
-    async def held(self, holder_id: str, timeout: float) -> list[lease_pb2.Lease]:
-        """The leases of a holder, renewed. None when there are none."""
-        request = lease_pb2.RenewLeaseRequest(holder_id=holder_id)
-        try:
-            response = await self._again("RenewLease", request, lease_pb2.RenewLeaseResponse, timeout, ())
-        except CallFailed as failure:
-            if failure.code is grpc.StatusCode.NOT_FOUND:
-                return []
-            raise
-        return list(response.leases)
-
-    async def renew(self, lease_id: str, timeout: float) -> None:
-        """Keeps a lease alive. Not sent again: the next renewal is near."""
-        request = lease_pb2.RenewLeaseRequest(lease_id=lease_id)
-        await self._once("RenewLease", request, lease_pb2.RenewLeaseResponse, timeout, ())
-
-    async def release(self, lease_id: str, timeout: float, trace: Metadata) -> None:
-        """Gives a lease back."""
-        request = lease_pb2.ReleaseLeaseRequest(lease_id=lease_id)
-        await self._again("ReleaseLease", request, lease_pb2.ReleaseLeaseResponse, timeout, trace)
+        self._answered = False  # once it was, the service is worth some patience when it is gone
 
     async def stats(self, timeout: float, trace: Metadata) -> list[hypervisor_pb2.PoolStats]:
         """How busy the pools are."""
@@ -115,7 +86,7 @@ class PoolCalls:
                 return await self._once(name, request, kind, max(end - time.monotonic(), 0.001), trace)
             except ServiceUnavailable as failure:
                 pause = failure.retry_after or backoff * random.uniform(0.5, 1.0)
-                passing = self.answered and failure.reason in _PASSING
+                passing = self._answered and failure.reason in _PASSING
                 if not passing or time.monotonic() + pause >= patient_until:
                     raise
             await asyncio.sleep(pause)
@@ -132,17 +103,10 @@ class PoolCalls:
                 response = await self._methods[path](request, timeout=timeout, metadata=self._metadata(trace))
             except grpc.aio.AioRpcError as error:
                 failure = CallFailed.from_rpc_error(error)
-                self.answered = self.answered or bool(failure.reason)
+                self._answered = self._answered or bool(failure.reason)
                 raise failure from None
-        self.answered = True
+        self._answered = True
         return response
 
     def _metadata(self, trace: Metadata) -> tuple[tuple[str, str], ...]:
         return (*self._target.metadata(), *trace)
-
-
-@contextlib.asynccontextmanager
-async def pool_calls(target: Target) -> AsyncIterator[PoolCalls]:
-    """Calls to a service over a channel of their own."""
-    async with target.open_channel() as channel:
-        yield PoolCalls(channel, target)

@@ -1,6 +1,5 @@
 """A leased connection, as the synchronous API and its twin share it."""
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -65,11 +64,8 @@ class BaseConnection:
     ) -> Any:
         """Runs a command. On the loop thread."""
         seconds = timeout or (max(self._pool.timeout, _STREAM_SECONDS) if command.streams else self._pool.timeout)
-        started = time.monotonic()
         try:
-            result = await self._keeper.calls.run(command, request, seconds, trace, progress)
+            return await self._keeper.calls.run(command, request, seconds, trace, progress)
         except LeaseLost as failure:
             self._lease.lose(failure)
             raise
-        self._lease.renewed_at = max(self._lease.renewed_at, started)  # use renews it
-        return result

@@ -7,7 +7,7 @@ from typing import Any
 
 from virtlease.client.embedded import embedded_pool
 from virtlease.client.loop_thread import Resource
-from virtlease.client.pool.calls import Metadata, pool_calls
+from virtlease.client.pool.calls import Metadata
 from virtlease.client.pool.keeper import HeldLease, LeaseKeeper, Ticket, lease_keeper
 from virtlease.client.target import Target
 from virtlease.pool.v1 import hypervisor_pb2
@@ -35,21 +35,21 @@ class OpenPool:
         self.timeout = timeout
         self.resource = Resource("connection pool", lambda: _opened(settings, target, lease_ttl, purpose))
 
-    async def acquire(self, ticket: Ticket, vm_id: str, trace: Metadata) -> tuple[LeaseKeeper, HeldLease]:
+    async def acquire(self, ticket: Ticket, vm_id: str, traceparent: str) -> tuple[LeaseKeeper, HeldLease]:
         """A lease of a connection to the VM's hypervisor, and who keeps it."""
         keeper = await self.resource.get()
-        return keeper, await keeper.acquire(ticket, vm_id, self.acquire_timeout, trace)
+        return keeper, await keeper.acquire(ticket, vm_id, self.acquire_timeout, traceparent)
 
     async def abandon(self, ticket: Ticket) -> None:
         """Nobody waits for the ticket's lease any more."""
         keeper = await self.resource.get()
         keeper.abandon(ticket)
 
-    async def release(self, lease: HeldLease, trace: Metadata) -> None:
+    async def release(self, lease: HeldLease, traceparent: str) -> None:
         """Gives a lease back. After the pool was closed, that has been done."""
         if not lease.released:
             keeper = await self.resource.get()
-            await keeper.release(lease, trace)
+            await keeper.release(lease, traceparent)
 
     async def stats(self, trace: Metadata) -> list[hypervisor_pb2.PoolStats]:
         """How busy the pools of the hypervisors are."""
@@ -94,5 +94,4 @@ async def _opened(
     async with contextlib.AsyncExitStack() as stack:
         if target is None:
             target = await stack.enter_async_context(embedded_pool(settings))
-        calls = await stack.enter_async_context(pool_calls(target))
-        yield await stack.enter_async_context(lease_keeper(calls, lease_ttl, purpose))
+        yield await stack.enter_async_context(lease_keeper(target, lease_ttl, purpose))

@@ -1,40 +1,20 @@
 """Leased connections for programs without an event loop."""
 
 import contextlib
-import queue
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from virtlease.client.pool.connection import BaseConnection, Progress
+from virtlease.client.pool.execute import Execute
 from virtlease.client.pool.keeper import Ticket
 from virtlease.client.pool.open import OpenPool, check_given_back, embedded_settings
 from virtlease.client.target import Target
-from virtlease.client.trace import trace_metadata
+from virtlease.client.trace import trace_metadata, traceparent
 from virtlease.pool.v1 import hypervisor_pb2
 
-_END = object()
 
-
-class Connection(BaseConnection):
+class Connection(Execute):
     """A leased connection. Commands on it run one after the other, in the order in which they were asked for."""
-
-    def execute_command(
-        self, command: str, /, *, timeout: float | None = None, progress: Progress | None = None, **arguments: Any
-    ) -> Any:
-        """See `virtlease.aio.Connection.execute_command`. `progress` is called in the calling thread."""
-        found, request = self._prepared(command, arguments)
-        steps: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        future = self._thread.submit(self._run(found, request, timeout, trace_metadata(), steps.put))
-        future.add_done_callback(lambda _: steps.put(_END))
-        try:
-            while (step := steps.get()) is not _END:
-                if progress is not None:
-                    progress(step)
-            return future.result()
-        except BaseException:
-            future.cancel()  # a KeyboardInterrupt, or a callback that raised
-            raise
 
 
 class ConnectionPool:
@@ -92,7 +72,7 @@ class ConnectionPool:
         """See `virtlease.aio.ConnectionPool.get_connection`."""
         ticket = Ticket()
         try:
-            keeper, lease = self._thread.run(self._pool.acquire(ticket, vm_id, trace_metadata()))
+            keeper, lease = self._thread.run(self._pool.acquire(ticket, vm_id, traceparent()))
         except KeyboardInterrupt:
             self._thread.submit(self._pool.abandon(ticket))
             raise
@@ -101,7 +81,7 @@ class ConnectionPool:
     def release_connection(self, vm_id: str, connection: Connection) -> None:
         """Gives a connection back. A second time does nothing. Raises ValueError for one of another VM or pool."""
         check_given_back(vm_id, connection.vm_id, ours=connection._pool is self._pool)
-        self._thread.run(self._pool.release(connection._lease, trace_metadata()))
+        self._thread.run(self._pool.release(connection._lease, traceparent()))
 
     def stats(self) -> list[hypervisor_pb2.PoolStats]:
         """How many connections are idle, leased, opened and closed, and how many callers wait, by hypervisor."""

@@ -1,38 +1,52 @@
 package dev.virtlease.example;
 
+import com.google.protobuf.Duration;
 import com.google.protobuf.util.Durations;
 import dev.virtlease.pool.v1.AcquireLeaseRequest;
+import dev.virtlease.pool.v1.HoldLeasesRequest;
+import dev.virtlease.pool.v1.HoldLeasesResponse;
+import dev.virtlease.pool.v1.HolderHello;
 import dev.virtlease.pool.v1.Lease;
-import dev.virtlease.pool.v1.PoolServiceGrpc.PoolServiceBlockingStub;
+import dev.virtlease.pool.v1.LeaseOperation;
+import dev.virtlease.pool.v1.LeaseResult;
+import dev.virtlease.pool.v1.PoolServiceGrpc.PoolServiceStub;
 import dev.virtlease.pool.v1.ReleaseLeaseRequest;
-import dev.virtlease.pool.v1.RenewLeaseRequest;
-import io.grpc.StatusRuntimeException;
+import io.grpc.protobuf.StatusProto;
+import io.grpc.stub.StreamObserver;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicLong;
 
 /**
- * A connection that nobody else uses until it is closed. It is kept alive meanwhile; when the program dies, the service
- * takes the connection back within the lease's time to live.
+ * A connection that nobody else uses until it is closed. The stream that it was acquired on keeps it alive: when the
+ * program dies, so does the stream, and the service takes the connection back.
  */
-final class HeldLease implements AutoCloseable {
+final class HeldLease implements AutoCloseable, StreamObserver<HoldLeasesResponse> {
 
-  private static final long SECONDS = 10;
+  private static final int SECONDS = 10;
 
-  private final PoolServiceBlockingStub pool;
-  private final Lease lease;
+  /** Without a heartbeat: so long the service waits for a program that vanished. */
+  private static final Duration TIME_TO_LIVE = Durations.fromSeconds(3);
+
+  private final Map<Long, CompletableFuture<LeaseResult>> waiting = new ConcurrentHashMap<>();
+  private final AtomicLong seq = new AtomicLong();
   private final AtomicBoolean released = new AtomicBoolean();
-  private final ScheduledExecutorService renewing =
-      Executors.newSingleThreadScheduledExecutor(HeldLease::daemon);
+  private final ScheduledExecutorService beating = Executors.newSingleThreadScheduledExecutor(HeldLease::daemon);
+  private final StreamObserver<HoldLeasesRequest> stream;
+  private final Lease lease;
 
   /** Leases a connection to the hypervisor of a VM. */
-  HeldLease(PoolServiceBlockingStub pool, String vmId) {
-    this.pool = pool;
-    var request = AcquireLeaseRequest.newBuilder().setVmId(vmId).setPurpose("the Java example").build();
-    lease = pool.withDeadlineAfter(3 * SECONDS, TimeUnit.SECONDS).acquireLease(request).getLease();
-    var interval = Durations.toMillis(lease.getTtl()) / 3;
-    renewing.scheduleAtFixedRate(this::renew, interval, interval, TimeUnit.MILLISECONDS);
+  HeldLease(PoolServiceStub pool, String vmId) {
+    stream = pool.holdLeases(this);
+    var hello = HolderHello.newBuilder().setPurpose("the Java example").setTtl(TIME_TO_LIVE);
+    send(HoldLeasesRequest.newBuilder().setHello(hello).build());
+    var acquire = LeaseOperation.newBuilder().setAcquire(AcquireLeaseRequest.newBuilder().setVmId(vmId));
+    lease = call(acquire).getAcquire().getLease();
   }
 
   String id() {
@@ -43,27 +57,64 @@ final class HeldLease implements AutoCloseable {
     return lease.getHypervisor();
   }
 
-  /** Gives the connection back. A second time does nothing. */
+  /** Gives the connection back and ends the stream. A second time does nothing. */
   @Override
   public void close() {
-    renewing.shutdownNow();
     if (released.compareAndSet(false, true)) {
-      pool.withDeadlineAfter(SECONDS, TimeUnit.SECONDS)
-          .releaseLease(ReleaseLeaseRequest.newBuilder().setLeaseId(id()).build());
+      try {
+        call(LeaseOperation.newBuilder().setRelease(ReleaseLeaseRequest.newBuilder().setLeaseId(id())));
+      } finally {
+        beating.shutdownNow();
+        stream.onCompleted();
+      }
     }
   }
 
-  private void renew() {
-    try {
-      pool.withDeadlineAfter(SECONDS, TimeUnit.SECONDS)
-          .renewLease(RenewLeaseRequest.newBuilder().setLeaseId(id()).build());
-    } catch (StatusRuntimeException failure) {
-      // A call on it tells of its end; a service that is away now may be back at the next renewal.
+  @Override
+  public void onNext(HoldLeasesResponse response) {
+    if (response.hasWelcome()) {
+      // Every message shows that the holder is alive, an empty one too.
+      var interval = Durations.toMillis(response.getWelcome().getHeartbeatInterval());
+      beating.scheduleAtFixedRate(
+          () -> send(HoldLeasesRequest.getDefaultInstance()), interval, interval, TimeUnit.MILLISECONDS);
     }
+    for (LeaseResult result : response.getResultsList()) {
+      waiting.remove(result.getSeq()).complete(result);
+    }
+  }
+
+  @Override
+  public void onError(Throwable error) {
+    beating.shutdownNow();
+    waiting.values().forEach(each -> each.completeExceptionally(error));
+  }
+
+  @Override
+  public void onCompleted() {
+    onError(new IllegalStateException("the service closed the stream"));
+  }
+
+  /** Sends one operation and waits for its result. Throws what the service says. */
+  private LeaseResult call(LeaseOperation.Builder operation) {
+    var number = seq.incrementAndGet();
+    var answer = new CompletableFuture<LeaseResult>();
+    waiting.put(number, answer);
+    operation.setSeq(number).setTimeout(Durations.fromSeconds(SECONDS));
+    send(HoldLeasesRequest.newBuilder().addOperations(operation).build());
+    var result = answer.orTimeout(2 * SECONDS, TimeUnit.SECONDS).join();
+    if (result.hasStatus()) {
+      throw StatusProto.toStatusRuntimeException(result.getStatus());
+    }
+    return result;
+  }
+
+  /** A stream takes one sender at a time. */
+  private synchronized void send(HoldLeasesRequest message) {
+    stream.onNext(message);
   }
 
   private static Thread daemon(Runnable work) {
-    var thread = new Thread(work, "lease");
+    var thread = new Thread(work, "heartbeat");
     thread.setDaemon(true);
     return thread;
   }

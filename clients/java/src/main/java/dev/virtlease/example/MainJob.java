@@ -8,8 +8,10 @@ import dev.virtlease.pool.v1.ResumeVmRequest;
 import dev.virtlease.pool.v1.StartVmRequest;
 import dev.virtlease.pool.v1.SuspendVmRequest;
 import dev.virtlease.pool.v1.Vm;
+import dev.virtlease.pool.v1.VmEvent;
 import dev.virtlease.pool.v1.VmServiceGrpc;
 import dev.virtlease.pool.v1.VmState;
+import dev.virtlease.pool.v1.WatchVmsRequest;
 import dev.virtlease.session.v1.Append;
 import dev.virtlease.session.v1.CreateSessionRequest;
 import dev.virtlease.session.v1.EndSessionRequest;
@@ -39,6 +41,7 @@ public final class MainJob {
 
   private static final String VM_ID = "local/test";
   private static final long SECONDS = 10;
+  private static final long WATCH_SECONDS = 4;
 
   private MainJob() {}
 
@@ -77,8 +80,7 @@ public final class MainJob {
     System.out.printf("session: lives for %d s without use%n", Durations.toSeconds(left));
 
     var watch =
-        sessions
-            .withDeadlineAfter(1, TimeUnit.SECONDS)
+        soon(sessions)
             .watchSessions(WatchSessionsRequest.newBuilder().setSessionId(id).build());
     watch.next(); // carries a token, and says that the watch has begun
     soon(sessions)
@@ -93,8 +95,6 @@ public final class MainJob {
       var keys = event.getChangedKeysList().stream().sorted().collect(Collectors.joining(" "));
       System.out.printf("watch: %s %s%n", event.getType().name().replace("SESSION_EVENT_TYPE_", ""), keys);
     }
-    // Until its deadline: nothing else happens.
-    System.out.printf("watch: ended by %s%n", failureOf(() -> watch.forEachRemaining(response -> {})).code());
 
     var values = soon(sessions).getSession(GetSessionRequest.newBuilder().setSessionId(id).build()).getSession();
     System.out.printf(
@@ -111,8 +111,12 @@ public final class MainJob {
   /** Leases a connection and runs calls on it. */
   private static void useVm(Channel channel) {
     var vms = VmServiceGrpc.newBlockingStub(channel);
-    try (var lease = new HeldLease(PoolServiceGrpc.newBlockingStub(channel), VM_ID)) {
+    try (var lease = new HeldLease(PoolServiceGrpc.newStub(channel), VM_ID)) {
       System.out.printf("lease: a connection to %s%n", lease.hypervisor());
+      var watch =
+          vms.withDeadlineAfter(WATCH_SECONDS, TimeUnit.SECONDS)
+              .watchVms(WatchVmsRequest.newBuilder().addVmIds(VM_ID).build());
+      watch.next(); // a token: from here on nothing is missed
       var read = GetVmRequest.newBuilder().setVmId(VM_ID).setLeaseId(lease.id()).build();
       print(vms.withDeadlineAfter(SECONDS, TimeUnit.SECONDS).getVm(read).getVm());
       var suspend =
@@ -126,6 +130,10 @@ public final class MainJob {
       var resume =
           ResumeVmRequest.newBuilder().setVmId(VM_ID).setLeaseId(lease.id()).setRequestId(requestId()).build();
       print(vms.withDeadlineAfter(SECONDS, TimeUnit.SECONDS).resumeVm(resume).getVm());
+
+      // Until its deadline, and longer than the lease lives by itself.
+      var ended = failureOf(() -> watch.forEachRemaining(response -> response.getEventsList().forEach(MainJob::print)));
+      System.out.printf("watch: ended by %s%n", ended.code());
 
       var start = StartVmRequest.newBuilder().setVmId(VM_ID).setLeaseId(lease.id()).setRequestId(requestId()).build();
       var failure = failureOf(() -> vms.withDeadlineAfter(SECONDS, TimeUnit.SECONDS).startVm(start));
@@ -160,6 +168,10 @@ public final class MainJob {
       return Failure.of(error);
     }
     throw new IllegalStateException("it was expected to fail");
+  }
+
+  private static void print(VmEvent event) {
+    System.out.printf("watch: %s%n", event.getType().name().replace("VM_EVENT_TYPE_", ""));
   }
 
   private static void print(Vm vm) {
