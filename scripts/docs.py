@@ -19,6 +19,7 @@ import virtlease_chassis.rpc.calls
 import virtlease_pool.core.errors
 import virtlease_pool.errors
 import virtlease_session.errors
+from virtlease.client import target
 from virtlease_chassis.errors import DomainError
 from virtlease_chassis.settings import ProcessSettings, Settings
 from virtlease_chassis.status import code_of
@@ -58,6 +59,8 @@ def settings_page() -> str:
     ]
     for title, group in GROUPS.items():
         lines += ["", f"## {title}", "", "| variable | default | meaning |", "|---|---|---|", *_settings(group)]
+    lines += ["", "## Programs that use the Python client", "", "| variable | meaning |", "|---|---|"]
+    lines += [f"| `{target.PREFIX}{name.upper()}` | {meaning} |" for name, meaning in target.SETTINGS.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -13,8 +13,9 @@ from virtlease_chassis.address import Address, AddressSetting
 
 PREFIX = "VIRTLEASE_"
 
-# Every process accepts the settings of the others, so that one environment can serve them all; each checks its own.
-PROCESS_PREFIXES = ("VIRTLEASE_SESSION_", "VIRTLEASE_POOL_", "VIRTLEASE_GATEWAY_", "VIRTLEASE_UP_")
+# Every process accepts the settings of the others and of their clients, so that one environment can serve them all;
+# each checks its own.
+PROCESS_PREFIXES = ("VIRTLEASE_SESSION_", "VIRTLEASE_POOL_", "VIRTLEASE_GATEWAY_", "VIRTLEASE_UP_", "VIRTLEASE_CLIENT_")
 
 
 class SettingsError(Exception):

@@ -356,6 +356,15 @@ def test_a_target_that_is_none_is_refused(wrong: str) -> None:
         Target(wrong)
 
 
+def test_an_empty_target_is_no_wish_for_an_embedded_service() -> None:
+    with pytest.raises(ValueError, match="target"):
+        SessionManager(target="")
+
+
+def test_a_target_shows_no_token() -> None:
+    assert "secret" not in repr(Target("127.0.0.1:1", token="secret"))
+
+
 async def test_tokens_and_tls(tmp_path, monkeypatch) -> None:
     authority = Authority(tmp_path)
     pair = authority.issue("session")

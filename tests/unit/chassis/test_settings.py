@@ -55,6 +55,7 @@ def test_all_faults_are_in_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_settings_of_other_processes_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIRTLEASE_CLIENT_TOKEN", "secret")
     monkeypatch.setenv("VIRTLEASE_POOL_MAX_SIZE", "not even a number")
     load(ProcessSettings, SessionSettings)
     assert "VIRTLEASE_POOL_MAX_SIZE" in faults(monkeypatch, SessionSettings, PoolSettings)

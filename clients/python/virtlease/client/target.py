@@ -3,13 +3,23 @@
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import grpc
 
-ENVIRONMENT = "VIRTLEASE_CLIENT_"
+PREFIX = "VIRTLEASE_CLIENT_"
+
+# What programs are told by their environment; docs/settings.md is made of this.
+SETTINGS: Mapping[str, str] = {
+    "session_target": "The session service of programs that name none. Without it they have one in their own process.",
+    "pool_target": "The pool service of programs that name none. Without it they have one in their own process.",
+    "token": "Tells the services who is calling.",
+    "tls_ca": "A file with the certificates of the authorities that are trusted; with it, TLS is spoken.",
+    "tls_certificate": "A file with the client's own certificate, for services that ask for one.",
+    "tls_key": "The file with its key.",
+}
 
 # gRPC itself sends again only what never left the client or was not taken by a server. More is for those who know
 # whether a call has a request id.
@@ -36,7 +46,7 @@ class Target:
     """
 
     address: str
-    token: str | Callable[[], str] | None = None
+    token: str | Callable[[], str] | None = field(default=None, repr=False)
     tls_ca: Path | str | None = None
     tls_certificate: Path | str | None = None
     tls_key: Path | str | None = None
@@ -53,16 +63,15 @@ class Target:
     def find(cls, given: "Target | str | None", service: str) -> Self | None:
         """The target that was given, or the one that the environment names for a service; None for neither.
 
-        VIRTLEASE_CLIENT_SESSION_TARGET and VIRTLEASE_CLIENT_POOL_TARGET name the address; VIRTLEASE_CLIENT_TOKEN,
-        _TLS_CA, _TLS_CERTIFICATE and _TLS_KEY hold for both, and for an address that was given as text.
+        The token and the files hold for the services of both, and for an address that was given as text.
         """
         if isinstance(given, cls):
             return given
-        address = given or os.environ.get(f"{ENVIRONMENT}{service.upper()}_TARGET")
-        if not address:
+        address = given if given is not None else os.environ.get(f"{PREFIX}{service.upper()}_TARGET") or None
+        if address is None:
             return None
         fields = ("token", "tls_ca", "tls_certificate", "tls_key")
-        found: Mapping[str, Any] = {name: os.environ.get(ENVIRONMENT + name.upper()) or None for name in fields}
+        found: Mapping[str, Any] = {name: os.environ.get(PREFIX + name.upper()) or None for name in fields}
         return cls(str(address), **found)
 
     def open_channel(self) -> grpc.aio.Channel:
