@@ -8,6 +8,8 @@ from virtlease.client.pool import commands
 from virtlease.tool.v1 import tool_pb2
 
 _HEAD = """# Written by `make docs` from the protos.
+# fmt: off
+# ruff: noqa
 from collections.abc import Iterable
 from typing import Any, Literal, overload
 

@@ -1,4 +1,6 @@
 # Written by `make docs` from the protos.
+# fmt: off
+# ruff: noqa
 from collections.abc import Iterable
 from typing import Any, Literal, overload
 
@@ -130,6 +132,7 @@ class Execute(BaseConnection):
         lease_id: str = ...,
         command: str = ...,
         snapshot: str = ...,
+        with_children: bool = ...,
     ) -> vm_lifecycle_pb2.PlanVmChangeResponse: ...
     @overload
     def execute_command(
@@ -298,6 +301,7 @@ class AsyncExecute(BaseConnection):
         lease_id: str = ...,
         command: str = ...,
         snapshot: str = ...,
+        with_children: bool = ...,
     ) -> vm_lifecycle_pb2.PlanVmChangeResponse: ...
     @overload
     async def execute_command(
