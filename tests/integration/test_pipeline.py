@@ -251,6 +251,18 @@ async def test_a_server_that_is_down_is_told_at_once_and_comes_back_by_itself() 
         assert late.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+async def test_s5_a_stream_that_breaks_after_a_long_silence_is_opened_anew() -> None:
+    """Patience begins with the break, not with the last answer."""
+    async with through_proxy(patience=1) as (proxy, pipeline):
+        session_id = await new_session(pipeline)
+        proxy.freeze()
+        waiting = asyncio.create_task(pipeline.update(increment(session_id), timeout=20))
+        await asyncio.sleep(1.3)
+        proxy.cut()
+        proxy.thaw()
+        assert (await waiting).incremented["n"] == 1
+
+
 async def test_large_answers_are_sent_in_parts() -> None:
     async with served() as (_, pipeline):
         values = {f"k{n}": '"' + "x" * 64_000 + '"' for n in range(15)}

@@ -124,7 +124,7 @@ class BatchStream:
         self._wake = asyncio.Event()
         self._deadlines = _Deadlines(self._time_out)
         self._worker: asyncio.Task[None] | None = None
-        self._give_up_at = 0.0
+        self._answered = False
         self._closed = False
         self._server_time: Any = None
         self._heard_at = 0.0
@@ -177,18 +177,23 @@ class BatchStream:
         """Keeps a stream open; ends, having failed all that waited, when none can be had."""
         backoff = _FIRST_BACKOFF
         unclear = 0
+        give_up_at = 0.0
         while True:
-            answered_before = self._give_up_at
+            failure = None
             try:
                 await self._run_stream()
             except grpc.aio.AioRpcError as error:
                 failure = CallFailed.from_rpc_error(error)
+            now = asyncio.get_running_loop().time()
+            if self._answered:  # patience begins when a stream that worked is over, however long it was silent
+                give_up_at, backoff = now + self._patience, _FIRST_BACKOFF
+            else:
+                backoff = min(backoff * 2, _LAST_BACKOFF)
+            if failure is not None:
                 unclear = unclear + 1 if failure.message.startswith(_UNCLEAR) else 0
-                no_more = asyncio.get_running_loop().time() >= self._give_up_at and not 0 < unclear < _UNCLEAR_TRIES
-                if failure.code in _FINAL or no_more:
+                if failure.code in _FINAL or (now >= give_up_at and not 0 < unclear < _UNCLEAR_TRIES):
                     self._fail_all(failure)
                     return
-            backoff = _FIRST_BACKOFF if self._give_up_at > answered_before else min(backoff * 2, _LAST_BACKOFF)
             await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
 
     async def _run_stream(self) -> None:
@@ -196,7 +201,7 @@ class BatchStream:
         self._queue = [call for call in (*self._sent.values(), *self._queue) if not call.future.done()]
         self._sent.clear()
         self._cancelled.clear()
-        self._moving = False
+        self._moving = self._answered = False
         stream = self._open(metadata=tuple(self._metadata()))
         reader = asyncio.create_task(self._read(stream))
         reader.add_done_callback(lambda _: self._wake.set())
@@ -255,7 +260,7 @@ class BatchStream:
     async def _read(self, stream: Any) -> None:
         """Hands out answers until the stream ends."""
         while (response := await stream.read()) is not grpc.aio.EOF:
-            self._give_up_at = asyncio.get_running_loop().time() + self._patience
+            self._answered = True
             if response.window:
                 self._window = response.window
             if response.HasField("server_time"):
