@@ -1,5 +1,4 @@
-"""Writes what says what the code says: settings.md, errors.md, seeded-faults.md and api/ in docs/, and the types of VM
-commands.
+"""Writes what says what the code says: settings, errors, seeded faults and api/ in docs/, and types of VM commands.
 
 `--check` only compares.
 """
