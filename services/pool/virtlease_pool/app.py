@@ -82,6 +82,7 @@ async def pool_service(
         observe(meter, hypervisors, leases)
         stack.callback(leases.release_all)
         once = Once(clock, keep=lambda error: isinstance(error, OutcomeUnknown))
+        stack.callback(asyncio.create_task(once.forget()).cancel)
         acquire = Acquire(hypervisors, leases, settings.acquire_timeout)
         vm_calls = VmCalls(hypervisors, leases, acquire, once, tracer)
         peers = await stack.enter_async_context(_open_peers(process, hypervisors))

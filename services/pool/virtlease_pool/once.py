@@ -10,6 +10,9 @@ from virtlease_pool.errors import RequestIdReused
 
 T = TypeVar("T")
 
+_FORGET_SECONDS = 60.0
+_SLICE = 500
+
 
 class Once:
     """Runs a write once for each request id, for ten minutes of this process's life.
@@ -38,10 +41,16 @@ class Once:
         result: T = await asyncio.shield(task)
         return result
 
-    def purge(self) -> None:
-        """Forgets what is old."""
-        while self._log.purge(self._clock.monotonic(), 1000):
-            pass
+    async def forget(self, interval: float = _FORGET_SECONDS) -> None:
+        """Forgets what is old, every `interval` seconds and in small slices, until it is cancelled."""
+        while True:
+            await asyncio.sleep(interval)
+            while self._log.purge(self._clock.monotonic(), _SLICE):
+                await asyncio.sleep(0)
+
+    def __len__(self) -> int:
+        """How many requests are remembered."""
+        return len(self._log)
 
     def _may_run_again(self, task: "asyncio.Task[Any]") -> bool:
         if not task.done():

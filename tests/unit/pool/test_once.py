@@ -39,8 +39,21 @@ async def test_a_retry_gets_the_first_outcome() -> None:
         await log.run("me", "M", "r", b"another body", work)
     assert await log.run("you", "M", "r", b"another body", work) == "second"
     clock.advance(601)
-    log.purge()
     assert await log.run("me", "M", "r", b"f", Work("anew")) == "anew"
+
+
+async def test_what_is_old_is_forgotten() -> None:
+    log, clock = once()
+    for number in range(1200):
+        await log.run("me", "M", f"{number}", b"f", Work("done"))
+    forgetting = asyncio.create_task(log.forget(0.001))
+    await asyncio.sleep(0.01)
+    assert len(log) == 1200
+    clock.advance(601)
+    async with asyncio.timeout(2):
+        while len(log):
+            await asyncio.sleep(0.001)
+    forgetting.cancel()
 
 
 async def test_a_retry_joins_a_write_that_runs_even_if_its_caller_is_gone() -> None:
