@@ -373,7 +373,7 @@ def test_several_workers_serve_one_address(tmp_path: Path, server) -> None:
         VIRTLEASE_METRICS_ADDRESS="127.0.0.1:0",
     )
     with running(tmp_path, "session", sys.executable, "-m", "virtlease_session", env=env) as process:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 40
         while process.log.count("session service on") < 2:
             assert time.monotonic() < deadline, process.log
             time.sleep(0.05)
