@@ -20,8 +20,8 @@ def _name(value: str) -> str:
 
 
 def _scope(value: str) -> str:
-    if not re.fullmatch(r"\*|[a-z_]+(:[a-z_*]+)?", value):
-        raise ValueError("a scope looks like vm:read, act_as or *")
+    if not re.fullmatch(r"\*|[a-z_]+(:([a-z_]+|\*))?", value):
+        raise ValueError("a scope looks like vm:read, vm:*, act_as or *")
     return value
 
 

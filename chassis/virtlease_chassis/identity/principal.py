@@ -15,7 +15,7 @@ PRINCIPAL_HEADER = "x-virtlease-principal"
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An owner in a tenant, and the scopes they have. `*` stands for every scope but `act_as`."""
+    """An owner in a tenant, and their scopes: `vm:*` stands for all of `vm`, `*` for every scope but `act_as`."""
 
     tenant: str
     owner: str
@@ -28,7 +28,9 @@ class Principal:
 
     def has(self, scope: str) -> bool:
         """Whether the scope is theirs."""
-        return scope in self.scopes or (EVERYTHING in self.scopes and scope != ACT_AS)
+        if scope in self.scopes:
+            return True
+        return scope != ACT_AS and (EVERYTHING in self.scopes or f"{scope.partition(':')[0]}:*" in self.scopes)
 
     def to_header(self) -> str:
         """The value of `x-virtlease-principal` by which a trusted caller passes this principal on."""

@@ -50,6 +50,17 @@ def test_a_scope_is_needed(tmp_path: Path) -> None:
         reader.require("vm:write")
 
 
+def test_a_star_stands_for_the_scopes_it_should() -> None:
+    of_vms = Principal("acme", "carol", frozenset({"vm:*"}))
+    assert of_vms.has("vm:read")
+    assert of_vms.has("vm:destroy")
+    assert not of_vms.has("pool:read")
+    assert not of_vms.has("act_as")
+    assert Principal("acme", "carol", frozenset({"*"})).has("pool:read")
+    assert not Principal("acme", "carol", frozenset({"*", "vm:*"})).has("act_as")
+    assert Principal("acme", "carol", frozenset({"act_as"})).has("act_as")
+
+
 def test_only_the_trusted_act_for_others(tmp_path: Path) -> None:
     authenticator = Authenticator(write_identities(tmp_path))
     header = Principal("acme", "carol", frozenset({"vm:read", "act_as"})).to_header()
