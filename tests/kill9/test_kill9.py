@@ -139,11 +139,17 @@ async def test_s6_acknowledged_writes_survive_kill_9(tmp_path: Path) -> None:
 
 
 async def test_s6_what_is_acknowledged_was_synced(tmp_path: Path) -> None:
-    """One writer alone: each of its updates is a group of its own, and so a sync of its own."""
+    """One writer alone: each of its updates is a group of its own, and so a sync of its own.
+
+    The disk is made slow, so that an answer which does not wait for it is always seen to come too early.
+    """
     need("strace")
     trace = tmp_path / "trace"
-    updates = 100
-    strace = ("strace", "-D", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o", str(trace))
+    updates = 50
+    strace = (
+        "strace", "-D", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:delay_exit=30000",
+        "-o", str(trace),
+    )  # fmt: skip
     with session_process(tmp_path, tmp_path / "data", *strace) as (address, _):
         async with grpc.aio.insecure_channel(address) as channel:
             stub = rpc.SessionServiceStub(channel)

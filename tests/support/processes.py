@@ -17,15 +17,21 @@ START_SECONDS = 30.0
 END_SECONDS = 30.0
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A loopback port that nobody listened on a moment ago.
+    """A loopback port that nobody listened on a moment ago, and that was not given to anybody else here.
 
     It is below those that the system gives to outgoing connections: one of them could take it before our process does.
     """
     while True:
         with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", random.randint(12_000, 32_000)))
-            return int(probe.getsockname()[1])
+            port = random.randint(12_000, 32_000)
+            if port not in _given:
+                probe.bind(("127.0.0.1", port))
+                _given.add(port)
+                return port
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
