@@ -33,9 +33,9 @@ async def replica(server: RedisServer, name: str, replicas: int = 3) -> AsyncIte
     await slots.close()
 
 
-async def claims(slots: RedisSlots, count: int, cap: int = CAP) -> list[Claim]:
+async def claims(slots: RedisSlots, count: int, cap: int = CAP, hypervisor: str = "host") -> list[Claim]:
     """As many as there are, `count` at most."""
-    answers = await asyncio.gather(*(slots.claim("host", cap) for _ in range(count)), return_exceptions=True)
+    answers = await asyncio.gather(*(slots.claim(hypervisor, cap) for _ in range(count)), return_exceptions=True)
     for answer in answers:
         assert isinstance(answer, Claim | NoRoom), answer
     return [answer for answer in answers if isinstance(answer, Claim)]
@@ -94,6 +94,12 @@ async def test_p5_redis_that_comes_back_empty_waits_for_those_it_forgot(server) 
         await asyncio.sleep(TTL + 0.3)
         assert not any(claim.lost for claim in mine)
         assert len(await claims(b, 5)) == 1
+
+
+async def test_a_hypervisor_that_is_new_is_none_that_was_forgotten(server) -> None:
+    async with replica(server, "a") as a:
+        assert len(await claims(a, 2)) == 2
+        assert len(await claims(a, 2, hypervisor="another")) == 2
 
 
 async def test_p5_redis_that_stands_still_takes_nothing_away(server) -> None:

@@ -42,7 +42,8 @@ class RedisSlots:
         self._replicas = replicas
         self._ttl = ttl
         self._number = 0
-        self._epoch = ""
+        self._epochs: dict[str, str] = {}
+        """The epoch of each hypervisor's claims; see claim.lua."""
         self._doubtful: list[Claim] = []
         """Claims that may have been made although nobody was told."""
         self._claims: dict[str, dict[str, Claim]] = {}
@@ -60,8 +61,8 @@ class RedisSlots:
         # Counted before anybody is asked: two that ask at the same time must not both see the last place.
         claims[claim.member] = claim
         try:
-            granted, self._epoch = await self._run(
-                "claim", hypervisor, claim.member, cap, self._ttl_ms, self._epoch, secrets.token_hex(8)
+            granted, self._epochs[hypervisor] = await self._run(
+                "claim", hypervisor, claim.member, cap, self._ttl_ms, *self._epoch(hypervisor)
             )
             self._reached(True)
         except (RedisError, OSError) as error:
@@ -116,13 +117,17 @@ class RedisSlots:
         if not claims:
             return
         members = [*claims]
-        lost, self._epoch = await self._run(
-            "renew", hypervisor, self._caps[hypervisor], self._ttl_ms, self._epoch, secrets.token_hex(8), *members
+        lost, self._epochs[hypervisor] = await self._run(
+            "renew", hypervisor, self._caps[hypervisor], self._ttl_ms, *self._epoch(hypervisor), *members
         )
         for member in lost:
             if (claim := claims.get(member)) is not None and not claim.lost:
                 log.warning("a slot of %s was lost; its connection is closed when it is free", hypervisor)
                 claim.lost = True
+
+    def _epoch(self, hypervisor: str) -> tuple[str, str]:
+        """The one that is known of a hypervisor, and one to begin if Redis has none."""
+        return self._epochs.get(hypervisor, ""), secrets.token_hex(8)
 
     async def _free(self, claim: Claim) -> None:
         await self._client.zrem(self._keys(claim.hypervisor)[0], claim.member)
@@ -145,7 +150,7 @@ class RedisSlots:
             if reached:
                 log.info("Redis can be reached again")
             else:
-                log.warning("Redis cannot be reached, connections are opened up to a share of the cap: %s", error)
+                log.warning("Redis cannot be reached; for now no connection is opened: %s", error)
 
     async def _run(self, script: str, hypervisor: str, *arguments: str | int) -> Any:
         keys = self._keys(hypervisor)
